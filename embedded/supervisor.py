@@ -188,10 +188,14 @@ def only_instance(data_dir: Path, address: str) -> Iterator[None]:
     same files.
 
     Raises:
-        EmbeddedError: another one holds the folder.
+        EmbeddedError: another one holds the folder, or it cannot be written.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / LOCK_NAME).open("a+") as lock:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = (data_dir / LOCK_NAME).open("a+")
+    except OSError as error:
+        raise EmbeddedError(f"{error}. Choose a folder that can be written with WARMER_DATA_DIR.") from None
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -19,6 +19,7 @@ from embedded.ports import free_port, port_problem
 from embedded.postgres_server import PostgresServer, find_postgres
 from embedded.processes import EmbeddedError, ProcessGroup
 from embedded.redis_server import RedisServer, find_redis_server
+from embedded.supervisor import only_instance
 from embedded.waiting import wait_until
 from tests.support.processes import run
 
@@ -37,6 +38,15 @@ def test_plan__of_the_environment(tmp_path: Path) -> None:
     assert plan.address == "http://127.0.0.1:9001/"
     assert "0.0.0.0:9001" in plan.services[-1].words
     assert plan.environment["WARMER_DATA_DIR"] == str(tmp_path)
+
+
+def test_only_instance__data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(EmbeddedError, match=r"file/data'. Choose a folder .* WARMER_DATA_DIR"),
+        only_instance(tmp_path / "file/data", "http://here/"),
+    ):
+        raise AssertionError("It has no data folder.")
 
 
 # Starts a child, prints both numbers, and neither ends on SIGTERM.

@@ -106,7 +106,8 @@ def seconds(name: str, value: Any) -> timedelta:
         DeclarationError: it is neither a `timedelta` nor a number.
     """
     with suppress(TypeError, OverflowError, ValueError):
-        return value if isinstance(value, timedelta) else timedelta(seconds=value)
+        if not isinstance(value, bool):  # `every=True` is no number of seconds
+            return value if isinstance(value, timedelta) else timedelta(seconds=value)
     raise DeclarationError(
         f"{name}={value!r}: expected a timedelta or a number of seconds, e.g. timedelta(minutes=15) or 900"
     )

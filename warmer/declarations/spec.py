@@ -90,13 +90,15 @@ class JobSpec:
                 f"{MAX_NAME_LENGTH} characters: give name="
             )
         self._check_times()
-        if self.cache not in settings.CACHES:
+        if self.cache not in list(settings.CACHES):  # a list has no hash
             raise DeclarationError(
                 f"there is no cache {self.cache!r}: CACHES has {', '.join(map(repr, settings.CACHES))}"
             )
         self._check_numbers()
         if self.on_change not in ("invalidate", "refresh"):
             raise DeclarationError(f"on_change={self.on_change!r}: expected 'invalidate' or 'refresh'")
+        if self.required not in (True, False):
+            raise DeclarationError(f"required={self.required!r}: expected True or False")
         if not isinstance(self.queue, str) or not self.queue:  # type: ignore[redundant-expr]
             raise DeclarationError(f"queue={self.queue!r}: expected the name of a Celery queue")
         if not self.keyed and any(dependency.ids is not None for dependency in self.depends_on):

@@ -8,6 +8,7 @@ have waited in vain for a load of another reader share one as well, but wait for
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from copy import deepcopy
@@ -143,3 +144,14 @@ def _run(key: Hashable, mine: _Load, load: Callable[[], Any]) -> Any:
             # If another load is waiting for this one, it takes the place.
             if _running.get(key) is mine and key not in _next:
                 del _running[key]
+
+
+def _forget() -> None:
+    """Start over after a fork: the loading threads no longer exist, and one may have held the lock."""
+    global _lock
+    _lock = Lock()
+    _running.clear()
+    _next.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from embedded.waiting import wait_until
+from tests.support.others import holds_in_a_fork
 from warmer.filling import shared_loads
 from warmer.filling.shared_loads import _Load, load_at_once, load_shared
 
@@ -239,3 +240,10 @@ def test_readers__after_the_next_load_began_wait_for_the_one_after(
         loader.may_end.release(3)
     assert second.result(30) == ["old"]
     assert third.result(30) == ["new"]
+
+
+def test_fork__forgets_the_loads_of_threads_that_are_not_in_the_child(loader: Loader) -> None:
+    loader.start()
+    loader.expect(1)
+    with shared_loads._lock:
+        assert holds_in_a_fork(lambda: shared_loads._lock.acquire(timeout=0) and not shared_loads._running)
