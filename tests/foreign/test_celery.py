@@ -144,8 +144,8 @@ def test_worker_without_remote_control__takes_what_is_queued(foreign: ForeignPro
     assert found["workers"]["severity"] == "error"
     with foreign.worker("--pool", "solo") as worker:
         said = foreign.manage("warm_cache", "--workers", status=1)
-        assert "no worker answered. Nothing was warmed." in said
-        assert "queue the runs with --workers --no-wait" in said
+        assert "No worker answered. Nothing was warmed." in said
+        assert "use --workers --no-wait" in said
         foreign.run("from warmer.tasks import request_run; request_run('blocking', 'admin')")
         wait_until((foreign.folder / "loading").exists, what="the worker is busy")
         said = foreign.manage("warm_cache", "people", "names", "--workers", "--no-wait")

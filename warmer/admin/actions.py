@@ -23,7 +23,6 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, UnknownJob, WarmerError
 from warmer.filling import pipeline
 from warmer.filling.batches import find_ids
-from warmer.humanize import counted
 from warmer.keys import Id, type_of
 from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.report import Outcome, describe
@@ -40,14 +39,13 @@ class Done:
     """The result of an action on one job.
 
     Attributes:
-        text: the message for the user. The admin capitalizes it, so it does not start with a job's name.
-        entry: the entry for the admin log; empty if nothing was done.
+        text: the message for the user and the admin log. The admin capitalizes it, so it does not start with
+            the name of a job.
         run: the run that performs it.
     """
 
     text: str
     level: int = messages.SUCCESS
-    entry: str = ""
     run: WarmingRun | None = None
 
 
@@ -70,43 +68,38 @@ class Action:
 def warm(user: Any, spec: JobSpec, *, only_keys: Sequence[str] | None = None) -> Done:
     """Request a run of a job, or of some of its keys."""
     opened = request_run(spec.name, Trigger.ADMIN, user=user, only_keys=only_keys)
-    run, entry = opened.run, "Warm now" if only_keys is None else f"Retry of {counted(len(only_keys), 'key')}"
+    run = opened.run
     if opened.joined:
         text = f"Joined run {run.pk} of {run.job} ({run.trigger}), which had not ended."
-        return Done(text=text, level=messages.INFO, entry=f"{entry}: joined run {run.pk}.", run=run)
-    text, level = f"Run {run.pk} of {run.job} is {run.state}.", messages.SUCCESS
-    if run.is_final and run.state != State.COMPLETE:
-        text, level = f"Run {run.pk} of {run.job} is {run.state}: {run.error}", messages.ERROR
-    return Done(text=text, level=level, entry=f"{entry}: run {run.pk}.", run=run)
+        return Done(text=text, level=messages.INFO, run=run)
+    is_bad = run.is_final and run.state != State.COMPLETE
+    text = f"Requested run {run.pk} of {run.job}: {run.state}. {run.error}".strip()
+    return Done(text=text, level=messages.ERROR if is_bad else messages.SUCCESS, run=run)
 
 
 def _invalidate(_user: Any, spec: JobSpec, *, text: str | None = None) -> Done:
     """Invalidate every key of a job, or the key of an id entered by a user."""
-    ids = None
-    what = f"every key of {spec.name}"
-    if text is None:
-        # Until the next check nothing is known of its keys.
+    id = None if text is None else id_of(spec, text)
+    what = f"every key of {spec.name}" if text is None else spec.key.key(id)
+    ids = None if id is None else frozenset({id})
+    is_done = invalidation.request(spec, ids, using=router.db_for_write(WarmingRun))
+    if text is None:  # until the next check nothing is known of its keys
         JobObservation.objects.filter(job=spec.name).update(observed_at=None, error="", sampled=0, no_value=0)
-    else:
-        id = id_of(spec, text)
-        what, ids = spec.key.key(id), None if id is None else frozenset({id})
-    if invalidation.request(spec, ids, using=router.db_for_write(WarmingRun)):
-        return Done(text=f"Invalidated {what}.", entry=f"Invalidated {what}.")
-    text = f"Recorded: a worker will invalidate {what}. Until then readers may see old values."
-    return Done(text=text, level=messages.WARNING, entry=f"Requested invalidation of {what}.")
+    if is_done:
+        return Done(text=f"Invalidated {what}.")
+    later = f"Recorded: a worker will invalidate {what}. Until then readers may see old values."
+    return Done(text=later, level=messages.WARNING)
 
 
 def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:
     base.schedule.switch(spec, on=on)
-    past = "Resumed" if on else "Paused"
-    effect = "warms it again." if on else f"skips it. {STILL}"
-    return Done(text=f"{past} {spec.name}: the schedule {effect}", entry=f"{past} the schedule.")
+    effect = "warms it again" if on else "skips it"
+    return Done(text=f"{'Resumed' if on else 'Paused'} {spec.name}: the schedule {effect}.")
 
 
 def _audit(_user: Any, spec: JobSpec, *, repair: bool = False) -> Done:
     request_audit(spec, repair=repair)
-    what = "an audit with repair" if repair else "an audit"
-    return Done(text=f"Queued {what} of {spec.name}.", entry=f"Requested {what}.")
+    return Done(text=f"Queued an audit{' with repair' if repair else ''} of {spec.name}.")
 
 
 def _warm_key(_user: Any, spec: JobSpec, *, text: str) -> Done:
@@ -115,9 +108,9 @@ def _warm_key(_user: Any, spec: JobSpec, *, text: str) -> Done:
     report = pipeline.warm(spec, None if id is None else [id])
     outcome = next(each for each in Outcome if getattr(report, each.value))
     if outcome is Outcome.WRITTEN:
-        return Done(text=f"Warmed {key}.", entry=f"Warmed {key}.")
+        return Done(text=f"Warmed {key}.")
     why = report.failures[0].error if report.failures else outcome
-    return Done(text=f"Not warmed: {key}: {why}", level=messages.ERROR, entry=f"Warmed {key}: {outcome}.")
+    return Done(text=f"Not warmed: {key}: {why}", level=messages.ERROR)
 
 
 _ALL_ACTIONS = (
@@ -204,8 +197,8 @@ def perform(
             done.append(action.perform(request.user, spec, **options))
         except WarmerError as error:
             done.append(Done(text=f"{action.label}: {error}", level=messages.ERROR))
-        if done[-1].entry:
-            base.log(request, spec.name, done[-1].entry)
+        else:
+            base.log(request, spec.name, done[-1].text)
     for each in sorted(done, key=lambda each: -each.level)[:MESSAGES_SHOWN]:
         messages.add_message(request, each.level, each.text)
     if len(done) > MESSAGES_SHOWN:

@@ -10,7 +10,7 @@ from pathlib import Path
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-# A link to the page in the documentation; in an installed package, a copy of it.
+# A symbolic link to the page in the documentation; in an installed package, a copy of it.
 PAGE = Path(__file__).with_name("runbook.md")
 _INLINE = (
     (r"`([^`]+)`", r"<code>\1</code>"),
@@ -25,17 +25,9 @@ _INLINE = (
 @cache
 def html() -> SafeString:
     """Render the runbook. Supports the Markdown that the page uses; tables are shown without their header."""
-    text = re.sub(r"^# .*\n|^<!--.*-->\n|^\|.*\n\|-.*\n", "", _text(), flags=re.M)
+    text = re.sub(r"^# .*\n|^<!--.*-->\n|^\|.*\n\|-.*\n", "", PAGE.read_text("utf-8"), flags=re.M)
     text = re.sub(r"^##+ (.+)$", _heading, escape(text), flags=re.M)
     return mark_safe("\n".join(_blocks(text)))  # noqa: S308 - escaped above
-
-
-def _text() -> str:
-    text = PAGE.read_text("utf-8")
-    if text.startswith("../"):  # on Windows, Git writes the target's path instead of a symbolic link
-        page = PAGE.parent / text.strip()
-        return page.read_text("utf-8") if page.exists() else f"The runbook is missing: see `{page.name}`."
-    return text
 
 
 def _heading(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Shared by the commands: checks, one-line errors, arguments, tables and a progress bar."""
+"""Shared by the commands: checks, one-line errors, arguments, tables and a line of progress."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
-from django.db import DatabaseError, InterfaceError, ProgrammingError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import DatabaseError, InterfaceError
 
-from warmer import invalidation
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob, WarmerError
 from warmer.humanize import duration, percent
-from warmer.invalidation.records import written
 from warmer.report import describe
 from warmer.stores import why_unusable
 
 FAILED, USAGE = 1, 2
-BAR_WIDTH = 24
 # The prefixes of the names of columns with a share of 0 to 1.
 SHARES = ("share", "hit_rate")
-MIGRATE = "Have you run 'manage.py migrate'?"
 DOCTOR = "See 'manage.py cache_doctor'."
 NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
 
@@ -39,10 +35,6 @@ class WarmerCommand(BaseCommand):
     """
 
     undone = ""
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Return a parser that accepts no abbreviated options: `--inlin` may be a typo for another one."""
-        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -69,11 +61,8 @@ class WarmerCommand(BaseCommand):
             status = USAGE if isinstance(error, UnknownJob) else FAILED
             raise CommandError(str(error), returncode=status) from None
         except (DatabaseError, InterfaceError) as error:
-            # SQLite has no error of its own for a missing table or column.
-            unknown = ("no such table", "no such column", "has no column")
-            is_missing = isinstance(error, ProgrammingError) or any(text in str(error) for text in unknown)
-            hint = f" {MIGRATE}" if is_missing else ""
-            raise CommandError(f"Database error: {describe(error).rstrip('.?')}. {DOCTOR}{hint}") from None
+            text = f"Database error: {describe(error).rstrip('.?')}. {DOCTOR}"
+            raise CommandError(f"{text} Have you run 'manage.py migrate'?") from None
 
     def print_json(self, data: Any) -> None:
         """Print data as JSON."""
@@ -86,40 +75,18 @@ class WarmerCommand(BaseCommand):
         self.stdout.write(readable_table(rows, hidden=hidden) if rows else empty)
 
 
-def migrate_hint() -> str:
-    """Return the question whether the databases are migrated, if none of them has warmer's tables."""
-    backlog = invalidation.backlog()
-    is_known = backlog.answered or backlog.unanswered or any(map(invalidation.is_read_only, written()))
-    return "" if is_known else f" {MIGRATE}"
-
-
-class ProgressBar:
-    """A progress bar on one line of a terminal; draws nothing elsewhere."""
+class Progress:
+    """A line on a terminal that shows the progress; draws nothing elsewhere."""
 
     def __init__(self, stream: OutputWrapper) -> None:
         self._stream = stream
-        self._drawn = False
-        self._is_terminal = bool(stream.isatty())
 
-    def draw(self, done: int, total: int | None, text: str) -> None:
-        """Show how much is done; `total` is None while it is unknown."""
-        if not self._is_terminal:
-            return
-        filled = min(BAR_WIDTH, BAR_WIDTH * done // total) if total else 0
-        bar = "#" * filled + "-" * (BAR_WIDTH - filled)
-        width = shutil.get_terminal_size().columns - 1
-        self._write(f"[{bar}] {text}"[:width])
-        self._drawn = True
-
-    def clear(self) -> None:
-        """Remove the bar, so that the next output starts on a clean line."""
-        if self._drawn:
-            self._write("")
-            self._drawn = False
-
-    def _write(self, text: str) -> None:
-        self._stream.write(f"\r\x1b[K{text}", ending="")
-        self._stream.flush()
+    def show(self, text: str) -> None:
+        """Replace the line; an empty text removes it, so that the next output starts on a clean line."""
+        if self._stream.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write(f"\r\x1b[K{text[:width]}", ending="")
+            self._stream.flush()
 
 
 def readable_table(rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = ()) -> str:

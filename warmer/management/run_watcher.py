@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.conf import settings
-
 from warmer import runs as ledger
 from warmer import tasks
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import counted
-from warmer.management.base import ProgressBar
+from warmer.management.base import Progress
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import Report
 from warmer.runs import Opened
@@ -37,7 +35,7 @@ class RunWatcher:
         trigger: the trigger of the runs.
         only_missing: skip keys that are already cached.
         deadline: the `time.monotonic()` at which to give up, or None.
-        bar: shows the progress.
+        progress: shows the progress.
         say: prints a line.
 
     Attributes:
@@ -48,7 +46,7 @@ class RunWatcher:
     trigger: Trigger
     only_missing: bool
     deadline: float | None
-    bar: ProgressBar
+    progress: Progress
     say: Callable[[str], None]
     runs: dict[str, WarmingRun] = field(default_factory=dict)
     _reported: set[int] = field(default_factory=set)
@@ -69,7 +67,7 @@ class RunWatcher:
     def execute(self) -> None:
         """Execute every run in this process, one after the other, until the deadline."""
         worker = f"{os.getpid()}@{socket.gethostname()}"
-        for number, spec in enumerate(self.specs):
+        for spec in self.specs:
             if self.is_out_of_time:
                 break
             run = self._add(ledger.open_run(spec.name, self.trigger, only_missing=self.only_missing))
@@ -78,10 +76,10 @@ class RunWatcher:
             # Also a joined run that is still queued, because without workers nothing else would start it.
             total = Report(job=spec.name)
 
-            def progress(report: Report, number: int = number) -> None:
+            def progress(report: Report) -> None:
                 nonlocal total
                 total += report
-                self.bar.draw(number, len(self.specs), f"{total.job}: {counted(total.keys, 'key')}")
+                self.progress.show(f"{total.job}: {counted(total.keys, 'key')}")
 
             execute(spec, run, worker=worker, deadline=self.deadline, progress=progress)
             self._refresh()
@@ -98,20 +96,17 @@ class RunWatcher:
             if time.monotonic() >= reap_at:
                 ledger.close_stalled()
                 reap_at = time.monotonic() + REAP_SECONDS
-        self.bar.clear()
+        self.progress.show("")
 
     def incomplete(self, *, waited: bool) -> list[str]:
         """Return the required jobs that are not complete or, if the command did not wait, not requested."""
         return [spec.name for spec in self.specs if spec.required and not self._is_done(spec, waited)]
 
-    def unstored(self) -> list[str]:
-        """Return a line for each cache with jobs that stored no key, with the reason."""
-        cold = [spec for spec in self.specs if self._stored_nothing(spec)]
-        lines = []
-        for alias in sorted({spec.cache for spec in cold}):
-            names = ", ".join(spec.name for spec in cold if spec.cache == alias)
-            lines.append(f"No key of {names} was stored: {_why_nothing(alias)}.")
-        return lines
+    def unstored(self) -> str:
+        """Return which jobs stored no key, if any."""
+        names = ", ".join(spec.name for spec in self.specs if self._stored_nothing(spec))
+        why = "changes overtook every attempt, or the cache keeps nothing; see 'manage.py cache_doctor'"
+        return names and f"No key of {names} was stored: {why}."
 
     def _is_done(self, spec: JobSpec, waited: bool) -> bool:
         run = self.runs.get(spec.name)
@@ -132,9 +127,7 @@ class RunWatcher:
             return run
         self.runs[run.job] = run
         if opened.joined:
-            leaves_cached = run.only_missing and not self.only_missing
-            skips = ", which skips keys that are already cached" if leaves_cached else ""
-            self.say(f"{run.job}: joined run {run.pk} ({run.trigger}){skips}")
+            self.say(f"{run.job}: joined run {run.pk} ({run.trigger})")
         return run
 
     def _refresh(self) -> None:
@@ -144,7 +137,7 @@ class RunWatcher:
         for run in self.runs.values():
             if run.is_final and run.pk not in self._reported:
                 self._reported.add(run.pk)
-                self.bar.clear()
+                self.progress.show("")
                 keys = counted(run.report.keys, "key")
                 # The first key's error follows the table, as do those of other keys.
                 error, first, _ = run.error.partition("; the first: ")
@@ -155,17 +148,4 @@ class RunWatcher:
         runs = self.runs.values()
         ended = sum(run.is_final for run in runs)
         keys = sum(run.report.keys for run in runs)
-        totals = [run.batches_total for run in runs if run.batches_total is not None]
-        total = sum(totals) if len(totals) == len(runs) else None
-        text = f"{ended} of {counted(len(runs), 'job')}, {counted(keys, 'key')}"
-        self.bar.draw(sum(run.batches_done for run in runs), total, text)
-
-
-def _why_nothing(alias: str) -> str:
-    if keeps_nothing(alias):
-        backend = settings.CACHES[alias]["BACKEND"]
-        return f"the cache {alias!r} ({backend}) stores nothing; use a Redis cache"
-    return (
-        "changes overtook every attempt, or the cache lost the fence because it is far too small; see "
-        "'manage.py cache_doctor'"
-    )
+        self.progress.show(f"{ended} of {counted(len(runs), 'job')}, {counted(keys, 'key')}")

@@ -40,7 +40,7 @@ def test_warm__one_leads_to_the_page_of_its_run(operator: Client, make_user: Any
     assert (run.job, run.trigger, run.state) == ("user_profiles", "admin", State.COMPLETE)
     assert run.requested_by == "olga"
     assert cache.get(f"user:{user.pk}:profile")["username"] == user.username
-    assert log() == [("olga", "user_profiles", f"Warm now: run {run.pk}.")]
+    assert log() == [("olga", "user_profiles", f"Requested run {run.pk} of user_profiles: complete.")]
 
 
 @pytest.mark.parametrize(("jobs", "warmed"), [(("posts", "popular_posts"), {"posts", "popular_posts"}), ("*", PROJECT)])
@@ -62,7 +62,7 @@ def test_warm__run_that_has_not_ended_is_joined(operator: Client) -> None:
     under_way = runs.open_run("posts", Trigger.SCHEDULE).run
     answer = act(operator, "warm posts")
     assert answer["Location"] == f"{RUNS}{under_way.pk}/change/"
-    assert log() == [("olga", "posts", f"Warm now: joined run {under_way.pk}.")]
+    assert log() == [("olga", "posts", f"Joined run {under_way.pk} of posts (schedule), which had not ended.")]
     assert WarmingRun.objects.count() == 1
 
 
@@ -115,9 +115,9 @@ def test_cache__away__fails_a_run_and_records_an_invalidation(olga: Client, redi
     answer = act(olga, "invalidate popular_posts", confirmed="yes")
     failed, recorded = get_messages(answer.wsgi_request)
     assert (failed.level_tag, recorded.level_tag) == ("error", "warning")
-    assert f"is failed: {WarmingRun.objects.get().error}" in str(failed)
+    assert f": failed. {WarmingRun.objects.get().error}" in str(failed)
     assert waiting() == [("popular_posts", None)]
-    assert log()[1:] == [("olga", "popular_posts", "Requested invalidation of every key of popular_posts.")]
+    assert [message for _, _, message in log()] == [str(failed), str(recorded)]
     redis_server.start()
 
 
@@ -144,9 +144,9 @@ def test_pause__pauses_and_resumes(operator: Client) -> None:
     assert PeriodicTask.objects.get(name="warm posts").enabled
     assert state_of(operator, "posts") != "paused"
     assert [message for _, _, message in log()] == [
-        "Paused the schedule. Reason: load",
-        f"Warm now: run {WarmingRun.objects.get().pk}.",
-        "Resumed the schedule.",
+        "Paused posts: the schedule skips it. Reason: load",
+        f"Requested run {WarmingRun.objects.get().pk} of posts: complete.",
+        "Resumed posts: the schedule warms it again.",
     ]
     assert list(PeriodicTask.objects.exclude(name="warm posts").order_by("id").values()) == others
 

@@ -78,7 +78,7 @@ def test_retry__warms_the_named_keys_only(operator: Client, make_post: Any) -> N
     assert answer["Location"] == f"{RUNS}{run.pk}/change/"
     assert (run.trigger, run.requested_by, run.state, run.written) == ("admin", "olga", State.COMPLETE, 2)
     assert [cache.get(f"post:{post.pk}") is not None for post in posts] == [True, True, False]
-    assert log() == [("olga", "posts", f"Retry of 2 keys: run {run.pk}. Reason: fixed")]
+    assert log() == [("olga", "posts", f"Requested run {run.pk} of posts: complete. Reason: fixed")]
     assert "2 keys that failed before" in page_of(operator, run)
     assert 'value="retry"' not in page_of(operator, run)
 

@@ -211,6 +211,6 @@ def test_audit__links_its_job_and_objects_and_repairs(
     again = CacheAudit.objects.latest("pk")
     assert (again.whole, again.wrong, again.repaired, again.trigger) == (True, 2, 2, "admin")
     assert not cache.get_many([f"post:{post.pk}" for post in posts])
-    assert log()[-1] == ("olga", "posts", "Requested an audit with repair. Reason: stale")
+    assert log()[-1] == ("olga", "posts", "Queued an audit with repair of posts. Reason: stale")
     assert state_of(operator, "posts") != "wrong"
     assert 'value="repair"' not in operator.get(f"{AUDITS}{again.pk}/change/").content.decode()

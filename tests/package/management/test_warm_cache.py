@@ -1,6 +1,5 @@
 """`manage.py warm_cache` in this process: its effects, output and exit status. On workers: tests/system."""
 
-import io
 import json
 import re
 from collections.abc import Callable
@@ -118,7 +117,7 @@ def test_status__cache_that_keeps_nothing_is_1(settings: Any) -> None:
     warm("z", name="z", required=False)(lambda: 1)
     done = run("x", "z", "--inline")
     assert (done.status, done.error[:34]) == (1, "Required jobs did not complete: x.")
-    assert "No key of x, z was stored: the cache 'default' (django.core.cache.backends.dummy" in done.error
+    assert "No key of x, z was stored: " in done.error
 
 
 @pytest.mark.parametrize(("overtaken", "written"), [([], 0), ([1], 2)])
@@ -166,7 +165,6 @@ def test_status__cache_that_is_down_or_read_only_is_1_with_one_clear_line(redis_
 def test_status__no_worker_though_asked_for_is_1(flag: str) -> None:
     done = run(flag)
     assert (done.status, "CELERY_BROKER_URL" in done.error) == (1, True)
-    assert done.error.startswith(f"{flag}: ")
     assert not WarmingRun.objects.exists()
 
 
@@ -184,19 +182,13 @@ def test_workers__none_answers() -> None:
     assert (header, rows) == (["job", "run", "state"], [[name, str(queued[name].pk), "queued"] for name in jobs])
 
 
-@pytest.mark.parametrize(("output", "verbosity", "logged"), [(Terminal, 1, 0), (Terminal, 2, 1), (io.StringIO, 1, 1)])
-def test_inline__terminal_shows_each_error_once_and_without_a_traceback(
-    output: type[io.StringIO], verbosity: int, logged: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_inline__error_of_the_ids_and_each_key_is_printed_once() -> None:
     warm_many("x:{id}", ids=broken_ids, name="x")(dict)
     warm("y", name="y")(broken_loader)
-    done = run("x", "y", "--inline", output=output, verbosity=verbosity)
+    done = run("x", "y", "--inline")
     assert done.status == 1
     assert "RuntimeError: the list of ids is broken" in done.out
     assert done.out.count("ValueError: broken") == 1
-    records = [(each.name, each.exc_info is not None) for each in caplog.records]
-    assert records.count(("warmer.runs.execution", True)) == logged
-    assert [name for name, _ in records].count("warmer.filling.pipeline") == logged
 
 
 def test_inline__log_has_the_cost(caplog: pytest.LogCaptureFixture, make_user: Any) -> None:
@@ -208,7 +200,7 @@ def test_inline__log_has_the_cost(caplog: pytest.LogCaptureFixture, make_user: A
 
 def test_inline__shows_its_progress_on_a_terminal(make_user: Any) -> None:
     make_user()
-    assert "] user_profiles: 1 key" in run("user_profiles", "--inline", output=Terminal).out
+    assert "\x1b[Kuser_profiles: 1 key" in run("user_profiles", "--inline", output=Terminal).out
     assert "\r" not in run("user_profiles", "--inline").out
 
 

@@ -63,7 +63,9 @@ def test_operator__warms_a_job_and_watches_it_to_the_end__cancels_another_run(
     expect(page.locator('[data-warmer-count="written"]')).to_have_text("12")
     expect(page.get_by_text(f"{worker.hostname()}: 3 batches")).to_be_visible()
     assert set(cache.get_many([f"slow:{id}" for id in gate.IDS])) == {f"slow:{id}" for id in gate.IDS}
-    assert LogEntry.objects.get().change_message == f"Warm now: run {run.pk}. Reason: before the sale"
+    logged = LogEntry.objects.get().change_message
+    assert logged.startswith(f"Requested run {run.pk} of slow_items: ")
+    assert logged.endswith("Reason: before the sale")
 
     # The same once more, but cancelled: it ends at its next batch.
     gate.hold(*gate.IDS)
@@ -212,11 +214,9 @@ def test_operator__repairs_wrong_keys__and_retries_failed_ones(
     expect(page.get_by_text("1 key that failed before")).to_be_visible()
     expect(page.locator(".warmer-state").first).to_have_text("complete")
     assert cache.get(key) == right
-    assert [each.change_message for each in LogEntry.objects.order_by("pk")] == [
-        "Requested an audit.",
-        "Requested an audit with repair. Reason: a reader complained",
-        f"Retry of 1 key: run {last_run('posts').pk}.",
-    ]
+    *audits, retried = [each.change_message for each in LogEntry.objects.order_by("pk")]
+    assert audits == ["Queued an audit of posts.", "Queued an audit with repair of posts. Reason: a reader complained"]
+    assert retried.startswith(f"Requested run {last_run('posts').pk} of posts: ")
 
 
 # -- Enter in a form of several buttons, of which it presses none -------------------------------------
@@ -257,6 +257,6 @@ def test_enter__in_a_field_presses_no_button__on_a_button_that_one(open_page: Ca
         assert reached == ["Warm now", "Audit", "Audit and repair", "Pause"]
         page.keyboard.press("Enter")
         expect(page.get_by_text("Paused posts:")).to_be_visible()
-        assert LogEntry.objects.get().change_message == "Paused the schedule. Reason: load"
+        assert LogEntry.objects.get().change_message == "Paused posts: the schedule skips it. Reason: load"
         LogEntry.objects.all().delete()
         PeriodicTask.objects.update(enabled=True)

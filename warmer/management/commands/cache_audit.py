@@ -20,7 +20,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, WarmerError
 from warmer.humanize import by_reason, counted
 from warmer.invalidation import captures_by_triggers
-from warmer.management.base import USAGE, ProgressBar, WarmerCommand, chosen_specs, migrate_hint, number
+from warmer.management.base import USAGE, Progress, WarmerCommand, chosen_specs, number
 from warmer.models import CacheAudit, Trigger
 from warmer.monitoring import audit
 from warmer.report import describe
@@ -51,28 +51,25 @@ class Command(WarmerCommand):
         else:
             self._print(audits, repair=options["repair"])
         if not is_ok:
-            raise CommandError(_summary(audits) + migrate_hint())
+            raise CommandError(_summary(audits))
 
     def _audit(self, specs: list[JobSpec], options: dict[str, Any]) -> list[CacheAudit]:
         audits: list[CacheAudit] = []
-        bar = ProgressBar(self.stdout)
+        line = Progress(self.stdout)
 
         def progress(found: CacheAudit) -> None:
-            keys = counted(found.sampled, "key")
-            bar.draw(len(audits), len(specs), f"{found.job}: {keys}, {found.wrong} wrong")
+            line.show(f"{found.job}: {counted(found.sampled, 'key')}, {found.wrong} wrong")
 
         chosen = {name: options[name] for name in ("sample", "seed", "repair")}
-        try:
-            for spec in specs:
-                try:
-                    found = audit.perform(spec, Trigger.COMMAND, progress=progress, **chosen)
-                except (WarmerError, DatabaseError, InterfaceError) as error:
-                    # The cache or the database of this job does not answer; those of other jobs may.
-                    why = str(error) if isinstance(error, StoreUnavailable) else describe(error)
-                    found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=why)
-                audits.append(found)
-        finally:
-            bar.clear()
+        for spec in specs:
+            try:
+                found = audit.perform(spec, Trigger.COMMAND, progress=progress, **chosen)
+            except (WarmerError, DatabaseError, InterfaceError) as error:
+                # The cache or the database of this job does not answer; those of other jobs may.
+                why = str(error) if isinstance(error, StoreUnavailable) else describe(error)
+                found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=why)
+            audits.append(found)
+        line.show("")
         return audits
 
     def _print(self, audits: list[CacheAudit], *, repair: bool) -> None:

@@ -1,7 +1,7 @@
 """Benchmark a cache, then delete the test keys: key by key, in batches, and under the fence of a job.
 
 The ping requests missing keys, so it measures only the server and the network. The benchmark puts real load
-on the server. Exit status: 0 measured; 1 the cache failed; 2 usage error; 130 interrupted.
+on the server. Exit status: 0 measured; 1 the cache failed; 2 usage error.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from warmer.conf import conf
 from warmer.doctor.benchmark import BATCH, MAX_BYTES, MAX_KEYS, MAX_VALUE_BYTES, benchmark
 from warmer.humanize import counted, size
 from warmer.management.base import USAGE, WarmerCommand, number
-
-INTERRUPTED = 130
 
 
 class Command(WarmerCommand):
@@ -38,10 +36,7 @@ class Command(WarmerCommand):
         alias, count, length = options["cache"], options["count"], options["size"]
         if count * length > MAX_BYTES:
             raise CommandError(f"The keys may hold at most {size(MAX_BYTES)} in total.", returncode=USAGE)
-        try:
-            rows = benchmark(alias, count=count, size=length)
-        except KeyboardInterrupt:
-            raise CommandError("Interrupted. The test keys were deleted.", returncode=INTERRUPTED) from None
+        rows = benchmark(alias, count=count, size=length)
         if options["json"]:
             known = {"cache": alias, "count": count, "size": length, "batch": BATCH}
             self.print_json({**known, "operations": rows})

@@ -7,7 +7,6 @@ Exit status: 0 all well; 1 a cache or a job failed; 2 usage error.
 from __future__ import annotations
 
 import json
-import os
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from django.utils import timezone
 
 from warmer.doctor.stats import collect
 from warmer.humanize import by_reason, counted, duration, local, percent, size
-from warmer.management.base import WarmerCommand, migrate_hint, number, readable_table
+from warmer.management.base import WarmerCommand, number, readable_table
 
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
@@ -45,7 +44,7 @@ class Command(WarmerCommand):
         elif not all(cache["error"] and not cache["server"] for cache in found["caches"]):
             self.stdout.write("\n".join(_lines(found)))
         if found["errors"]:
-            raise CommandError(f"{'; '.join(found['errors'])}.{migrate_hint()}")
+            raise CommandError(f"{'; '.join(found['errors'])}.")
 
     def _watch(self, aliases: list[str], options: dict[str, Any]) -> None:
         clear = CLEAR if self.stdout.isatty() else ""
@@ -60,8 +59,6 @@ class Command(WarmerCommand):
                 time.sleep(options["watch"])
         except KeyboardInterrupt:
             self.stdout.write("")
-        except BrokenPipeError:  # e.g. of `| head`; at its exit Python would flush once more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
@@ -85,8 +82,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     count = "unknown" if pending["count"] is None else pending["count"] or "none"
     oldest = f" (oldest: {duration(pending['oldest_seconds'])})" if pending["count"] else ""
     yield f"Pending invalidations: {count}{oldest}"
-    if pending["count"] is None and not pending["unanswered"]:
-        yield "  no database that accepts writes has warmer's tables"
     for alias, why in pending["unanswered"].items():
         yield f"  unknown on the database {alias!r}, which does not answer: {why}"
 

@@ -10,26 +10,24 @@ import logging
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
+from django.utils.text import capfirst
 
 from warmer import tasks
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.batches import Batches
 from warmer.humanize import by_reason
-from warmer.management.base import FAILED, USAGE, ProgressBar, WarmerCommand, chosen_specs, number
+from warmer.management.base import FAILED, USAGE, Progress, WarmerCommand, chosen_specs, number
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, describe
 
-# The number of past runs in an estimate.
-PAST_RUNS = 5
 # How many keys are named that failed for the same reason.
 NAMED = 5
 # What a run counts. Its columns are empty until it has ended.
@@ -69,7 +67,12 @@ class Command(WarmerCommand):
         if options["list"]:
             self._list(specs, as_json=options["json"])
         elif options["dry_run"]:
-            self._plan(specs, as_json=options["json"])
+            plans = [_planned(spec) for spec in specs]
+            if options["json"]:
+                self.print_json(plans)
+            else:
+                self._print(plans)
+                self.stdout.write("\nNothing was written. The last complete run gives the seconds per key.")
         else:
             self._warm(specs, options)
 
@@ -83,14 +86,6 @@ class Command(WarmerCommand):
             row["last run"] = row["last_run"]["state"] if row["last_run"] else "never"
         self.print_rows(rows, hidden=["last_run"])
 
-    def _plan(self, specs: list[JobSpec], *, as_json: bool) -> None:
-        plans = [_planned(spec) for spec in specs]
-        if as_json:
-            self.print_json(plans)
-        else:
-            self._print(plans)
-            self.stdout.write("\nNothing was written. The seconds are estimated from past runs.")
-
     def _warm(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
         timeout = options["timeout"]
         watcher = RunWatcher(
@@ -98,28 +93,28 @@ class Command(WarmerCommand):
             trigger=Trigger(options["trigger"]),
             only_missing=options["only_missing"],
             deadline=None if timeout is None else time.monotonic() + timeout,
-            bar=ProgressBar(self.stdout),
+            progress=Progress(self.stdout),
             say=(lambda line: None) if options["json"] else self.stdout.write,
         )
         caches = {spec.cache: spec.store for spec in specs}
         for store in caches.values():
-            store.ping()
             store.token(())  # a server that rejects writes answers a ping
         on_workers = self._is_for_workers(watcher, options)
         for alias in caches:
             watcher.say(f"Cache: {alias} ({settings.CACHES[alias]['BACKEND'].rpartition('.')[2]})")
-        with ExitStack() as stack:
-            if options["verbosity"] < 2:  # this command prints the end of each run
-                _quiet(stack, "warmer.apps", logging.WARNING)
-                if self.stderr.isatty():  # without the traceback, and each key's error only once
-                    _quiet(stack, "warmer.runs.execution", logging.CRITICAL)
-                    _quiet(stack, "warmer.filling.pipeline", logging.CRITICAL)
+        log = logging.getLogger("warmer.apps")
+        level = log.level
+        if options["verbosity"] < 2:  # this command prints the end of each run
+            log.setLevel(logging.WARNING)
+        try:
             if on_workers:
                 watcher.request()
             else:
                 watcher.execute()
             if not options["no_wait"]:
                 watcher.wait()
+        finally:
+            log.setLevel(level)
         self._conclude(watcher, options)
 
     def _is_for_workers(self, watcher: RunWatcher, options: dict[str, Any]) -> bool:
@@ -132,13 +127,9 @@ class Command(WarmerCommand):
             if options["no_wait"] and found.may_work:
                 watcher.say(f"The runs are queued, though {found.problem}.")
                 continue
-            undone = f"{found.problem}. {self.undone} {found.advice}"
-            if watcher.is_out_of_time:
-                raise CommandError(f"Out of time: {undone}", returncode=OUT_OF_TIME)
-            if found.may_work:
-                undone += " If a worker runs but does not answer, queue the runs with --workers --no-wait."
             if options["workers"] or options["no_wait"]:
-                raise CommandError(f"--{'workers' if options['workers'] else 'no-wait'}: {undone}")
+                hint = " If one runs but does not answer, use --workers --no-wait." if found.may_work else ""
+                raise CommandError(f"{capfirst(found.problem)}. {self.undone} {found.advice}{hint}")
             watcher.say(f"Warming in this process: {found.problem}.")
             return False
         return bool(watcher.specs)
@@ -153,15 +144,13 @@ class Command(WarmerCommand):
             self.stdout.write("")
             self._print(rows, hidden=[*COUNTS, "seconds"] if options["no_wait"] else [])
         if status == OUT_OF_TIME:
-            rest = "Jobs not yet started were left unchanged: use a longer --timeout."
-            if not all(run.is_final for run in watcher.runs.values()):
-                rest = "Unfinished runs continue on the workers: watch them in the admin."
-            raise CommandError(f"Out of time. {rest}", returncode=status)
+            rest = "Unfinished runs continue on the workers; jobs not yet started were left unchanged."
+            raise CommandError(f"Out of time: use a longer --timeout. {rest}", returncode=status)
         if status:
-            text = f"Required jobs did not complete: {', '.join(missed)}."
-            raise CommandError(" ".join([text, *watcher.unstored()]), returncode=status)
-        for line in watcher.unstored():
-            watcher.say(line)
+            text = f"Required jobs did not complete: {', '.join(missed)}. {watcher.unstored()}"
+            raise CommandError(text.strip(), returncode=status)
+        if text := watcher.unstored():
+            watcher.say(text)
 
     def _print(self, rows: list[dict[str, Any]], hidden: Sequence[str] = ()) -> None:
         """Print plans or results as a table, then the keys that fail."""
@@ -217,23 +206,14 @@ def _planned(spec: JobSpec) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - the declared ids are the project's own
         text = f"The ids of {spec.name} could not be found: {describe(error)}. Nothing was planned."
         raise CommandError(text) from None
-    past = [run for run in WarmingRun.objects.complete_and_full(spec.name)[:PAST_RUNS] if run.report.keys]
-    past_keys = sum(run.report.keys for run in past)
-    past_queries = sum(max(0, run.queries - spec.keyed) for run in past)  # without the query for the ids
-    per_batch = past_queries / max(1, sum(run.batches_done for run in past)) if past else 1
+    last = WarmingRun.objects.complete_and_full(spec.name).first()
+    per_key = (last.took or 0.0) / last.report.keys if last and last.report.keys else None
     return {
         "job": spec.name,
         "keys": sum(sizes),
         "batches": len(sizes),
         "failed": batches.report.failed,
-        "queries": round(len(sizes) * per_batch) + batches.report.queries,
-        "seconds": sum(sizes) * sum(run.took or 0.0 for run in past) / past_keys if past else None,
+        "queries": len(sizes) + batches.report.queries,
+        "seconds": None if per_key is None else sum(sizes) * per_key,
         "failures": [asdict(failure) for failure in batches.report.failures],
     }
-
-
-def _quiet(stack: ExitStack, name: str, level: int) -> None:
-    """Raise the level of a logger until the stack is closed."""
-    logger = logging.getLogger(name)
-    stack.callback(logger.setLevel, logger.level)
-    logger.setLevel(level)

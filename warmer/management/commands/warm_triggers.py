@@ -10,15 +10,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.db import connections, router
+from django.db import connections
 
 from warmer import invalidation
 from warmer.doctor.checks.jobs import without_table
 from warmer.invalidation import captures_by_triggers, triggers
-from warmer.invalidation.records import written
 from warmer.invalidation.unrecorded import unrecorded
 from warmer.management.base import WarmerCommand
-from warmer.models import ChangeRecord
 
 
 class Command(WarmerCommand):
@@ -37,10 +35,8 @@ class Command(WarmerCommand):
         unanswered = {} if options["database"] else invalidation.backlog().unanswered
         lost = [alias for alias in unrecorded() if options["database"] in (None, alias)]
         if not (databases or unanswered or lost):
-            if unmigrated := [repr(alias) for alias in written() if _supports(alias, options["database"])]:
-                names = ", ".join(unmigrated)
-                raise CommandError(f"warmer's tables are missing on {names}: run 'manage.py migrate' first.")
-            raise CommandError("No database can capture changes by triggers: use PostgreSQL or SQLite.")
+            needs = "use PostgreSQL or SQLite, and run 'manage.py migrate' first"
+            raise CommandError(f"No database can capture changes by triggers: {needs}.")
         if not captures_by_triggers() and not (options["remove"] or options["check"]):
             raise CommandError("WARMER_CAPTURE is not 'triggers': set it first, or use --remove.")
         captured = [self._handle_one(alias, options) for alias in databases]
@@ -70,9 +66,3 @@ class Command(WarmerCommand):
             done, tables = "installed triggers on", triggers.catch_up(alias)
         self.stdout.write(f"{alias}: {done} {', '.join(tables)}" if tables else f"{alias}: nothing to do")
         return True
-
-
-def _supports(alias: str, chosen: str | None) -> bool:
-    """Return whether triggers can capture the changes of a chosen database, once it is migrated."""
-    is_allowed = router.allow_migrate_model(alias, ChangeRecord)
-    return chosen in (None, alias) and is_allowed and connections[alias].vendor in triggers.VENDORS

@@ -18,7 +18,7 @@ from tests.package.admin.pages import OVERVIEW, RUNBOOK, count_calls, observed, 
 from tests.package.doctor.support import PASSWORD, Serve, cache_entry, overfill
 from tests.support.waiting import make_waiting
 from warmer import warm
-from warmer.admin import health, questions, runbook
+from warmer.admin import health, questions
 from warmer.models import ChangeRecord, Trigger, WarmingRun
 from warmer.monitoring.alerts import ALERTS
 from warmer.runs import open_run
@@ -208,21 +208,6 @@ def test_runbook__has_every_section_that_the_strip_leads_to(olga: Client) -> Non
     assert "<p><code>WarmerCacheDown</code>: <a" in page
     assert "start at" not in page  # the head of that table
     assert "tells them apart [<code>docs/doctor.md</code>]" in page
-
-
-@pytest.mark.parametrize(
-    ("has_docs", "shown"), [(True, "<p>Restart it.</p>"), (False, "see <code>operations.md</code>")]
-)
-def test_runbook__where_git_made_no_symbolic_link(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_docs: bool, shown: str
-) -> None:
-    page = tmp_path / "package" / "runbook.md"
-    page.parent.mkdir()
-    page.write_text("../operations.md")
-    if has_docs:
-        (tmp_path / "operations.md").write_text("# Operations\n\nRestart it.\n")
-    monkeypatch.setattr(runbook, "PAGE", page)
-    assert shown in runbook.html.__wrapped__()
 
 
 def test_strip__and_runbook_are_for_those_who_may_see_the_jobs(
