@@ -51,7 +51,7 @@ def test_broker__restarted_during_a_run_the_run_completes__away_a_request_says_s
     celery_setup.broker.kill()
     said = project.manage("warm_cache", "--workers", "popular_posts", status=1)
     run = tasks.request_run("popular_posts", Trigger.ADMIN).run
-    assert "the broker does not answer" in said
+    assert "The broker does not answer" in said
     assert "Nothing was warmed" in said
     assert run.state == "failed"
     assert run.error.startswith("The broker does not answer: ")

@@ -256,7 +256,7 @@ def test_enter__in_a_field_presses_no_button__on_a_button_that_one(open_page: Ca
             reached.append(page.evaluate("document.activeElement.textContent.trim()"))
         assert reached == ["Warm now", "Audit", "Audit and repair", "Pause"]
         page.keyboard.press("Enter")
-        expect(page.get_by_text("Paused posts:")).to_be_visible()
+        expect(page.get_by_text("Paused posts: the schedule skips it.", exact=True)).to_be_visible()
         assert LogEntry.objects.get().change_message == "Paused posts: the schedule skips it. Reason: load"
         LogEntry.objects.all().delete()
         PeriodicTask.objects.update(enabled=True)
