@@ -127,8 +127,8 @@ def _asked(spec: JobSpec, record: Record) -> Ids:
 
 def ids_of(dependent: Dependent, rows: Sequence[Row] | None, *, using: str) -> Ids:
     """Return the ids that changed rows have given so far, or give now by a path to other tables."""
-    if rows is None or not dependent.fields:
-        return None
+    if rows is None or not dependent.fields or not all(map(is_readable, dependent.fields)):
+        return None  # the check W014 reports columns that cannot be read
     try:
         if dependent.function is not None:
             with settings_context():
