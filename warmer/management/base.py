@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -53,6 +54,8 @@ class WarmerCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command; report errors that an operator can fix in one line each."""
+        if not (options["verbosity"] or options.get("json")):
+            options["stdout"] = io.StringIO()  # Django's own commands print only errors, too
         try:
             return super().execute(*args, **options)
         except StoreUnavailable as error:

@@ -56,6 +56,13 @@ def test_all__warms_every_job_and_names_the_cache(make_user: Any, make_post: Any
     assert {each.job: each.trigger for each in WarmingRun.objects.all()} == dict.fromkeys(jobs, "command")
 
 
+def test_verbosity_0__prints_only_json_and_errors() -> None:
+    assert run("popular_posts", "--inline", verbosity=0).out == ""
+    assert run("popular_posts", "--inline", "--json", verbosity=0).out
+    warm("y", name="y")(broken_loader)
+    assert "y" in run("y", "--inline", verbosity=0).error
+
+
 def test_required__come_first() -> None:
     order = []
     warm("zz", name="zz", required=False)(lambda: order.append("optional") or 1)
