@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import (
@@ -279,3 +279,18 @@ def test_table__whose_schema_changes_is_a_problem_and_captured_again(table: str)
         outsiders.run(f"INSERT INTO {schema}.thing (owner) VALUES (1)")
         assert known.relayed() == {1}
         assert triggers.remove("default")
+
+
+@pytest.mark.parametrize(("depends_on", "fields"), [("owner", ["half"]), ("half", None)])
+def test_trigger__that_names_a_virtual_generated_column_gives_every_key(depends_on: str, fields: Any) -> None:
+    if connection.pg_version < 180_000:
+        pytest.skip("PostgreSQL 18 brought virtual generated columns")
+    columns = {"owner": models.IntegerField(), "half": models.IntegerField()}
+    execute("CREATE TABLE virtual (id serial PRIMARY KEY, owner int, half int GENERATED ALWAYS AS (owner / 2) VIRTUAL)")
+    try:
+        with things(table="virtual", columns=columns, depends_on=depends_on, fields=fields, is_made=False) as known:
+            execute("INSERT INTO virtual (owner) VALUES (4)")
+            assert known.gone() == EVERY
+            assert known.gone_by(execute, "UPDATE virtual SET owner = 6") == EVERY
+    finally:
+        execute("DROP TABLE virtual")
