@@ -26,13 +26,13 @@ from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
 from warmer.invalidation.unrecorded import needed, unrecorded
 from warmer.models import ChangeRecord
-from warmer.stores import Place, is_fenced, is_local, misspelt_options, why_unusable
+from warmer.stores import Place, is_fenced, is_local, why_unusable
 
 
 @register("warmer")
 def check_caches(**_kwargs: Any) -> Iterable[CheckMessage]:
-    """E002, E005, W001, W002, W006, W009, W016: a cache that cannot be used or shared, whose keys have
-    several names, that keeps nothing, or has no atomic fence or misspelt options."""
+    """E002, E005, W001, W002, W006, W009: a cache that cannot be used or shared, whose keys have several
+    names, that keeps nothing, or has no atomic fence."""
     is_one_process = settings.DEBUG and not tasks.has_broker()
     for alias in sorted({spec.cache for spec in jobs.specs()}):
         problem = why_unusable(alias)
@@ -51,13 +51,6 @@ def _message(finding: Finding) -> CheckMessage:
 
 
 def _weaknesses(alias: str) -> Iterable[CheckMessage]:
-    for name, nearest in misspelt_options(alias).items():
-        yield Warning(
-            f"The OPTIONS of the cache {alias!r} have an unknown name: {name!r}.",
-            hint=f"Did you mean {nearest!r}? If a class of your own reads it, add 'warmer.W016' to "
-            "SILENCED_SYSTEM_CHECKS.",
-            id="warmer.W016",
-        )
     if is_fenced(alias):
         return
     if not is_local(alias) and not settings.DEBUG:

@@ -1,13 +1,11 @@
 """System checks of caches: each has a test that is named after its id."""
 
-import re
 import sys
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import django_redis
 import pytest
 from django.core.cache.backends.base import BaseCache
 from django.db import connection
@@ -22,19 +20,16 @@ from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
 from myapp.models import Post
 from tests.support.checks import assert_found, declare_keyed, declare_single, found
-from tests.support.fixtures import ROOT
 from warmer import jobs
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import KeyTemplate
 from warmer.monitoring.middleware import CacheMonitoringMiddleware
 from warmer.stores import open_store
-from warmer.stores.redis.options import OPTIONS
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 REDIS = "django_redis.cache.RedisCache"
 OURS = "warmer.stores.redis.backend.RedisCache"
 CLUSTER = "warmer.stores.redis.cluster_client.ClusterClient"
-IDENTITY = "django_redis.compressors.identity.IdentityCompressor"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
@@ -159,35 +154,6 @@ def test_e002__answers_as_text(settings: Any, backend: str, location: str, optio
 def test_e002__accepted_addresses(settings: Any, location: str, options: dict[str, Any]) -> None:
     use(settings, "E002", "away", BACKEND=OURS, LOCATION=location, OPTIONS=options)
     assert not found("E002")
-
-
-@pytest.mark.parametrize(
-    ("options", "says", "hint"),
-    [
-        ({"SERIALISER": "x"}, "'SERIALISER'", "'SERIALIZER'"),
-        ({"ignore_exceptions": False}, "'ignore_exceptions'", "'IGNORE_EXCEPTIONS'"),
-        ({"SOCKET_CONECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1}, "'SOCKET_CONECT_TIMEOUT'", "'SOCKET_CONNECT_TIMEOUT'"),
-        ({"CONNECTION_POOL_KWARGS": {"max_conections": 5}}, "'max_conections'", "'max_connections'"),
-        ({"socket_timeout": 1, "db": 1}, "", ""),  # redis-py knows them
-        ({"COMPRESSOR_LEVEL": 3, "SITE": "x", "COMPRESSOR": IDENTITY, "COMPRESSORS": []}, "", ""),  # for another class
-        ({"CONNECTION_POOL_KWARGS": {"ssl_ca_certs": "x", "client_name": "x", "timeout": 1}}, "", ""),
-    ],
-)
-@pytest.mark.parametrize("backend", [REDIS, OURS])
-def test_w016__misspelt_option(settings: Any, backend: str, options: dict[str, Any], says: str, hint: str) -> None:
-    use(settings, "W016", "misspelt", BACKEND=backend, LOCATION="redis://localhost:1/0", OPTIONS=options)
-    if says:
-        assert_found("W016", says=says, hint=f"Did you mean {hint}?")
-    else:
-        assert not found("W016")
-
-
-def test_w016__knows_every_option_that_is_read() -> None:
-    folder = Path(django_redis.__file__).parent
-    sources = [path.read_text() for path in (*folder.rglob("*.py"), ROOT / "warmer/serializers/django_redis.py")]
-    read = {name for text in sources for name in re.findall(r'options(?:\.get\(|\[)\s*"(\w+)"', text)}
-    assert len(read) > 15
-    assert read <= OPTIONS
 
 
 tenant: ContextVar[str] = ContextVar("tenant", default="public")

@@ -23,7 +23,6 @@ if find_spec("redis"):
 
     from warmer.stores.inspection import Server
     from warmer.stores.redis.codec import Codec, codec_of
-    from warmer.stores.redis.options import misspelt
     from warmer.stores.redis.store import RedisStore
 
     HAS_REDIS = True
@@ -93,13 +92,6 @@ def why_unusable(alias: str) -> str:
         if arguments.get("decode_responses"):
             return "with decode_responses=True it returns text, while values are bytes"
     return ""
-
-
-def misspelt_options(alias: str) -> dict[str, str]:
-    """Return unknown names in the OPTIONS of a django-redis cache, each with the known name it resembles."""
-    cache = settings.CACHES[alias]
-    is_read = is_fenced(alias) and not cache["BACKEND"].startswith("django.")
-    return dict(misspelt(cache.get("OPTIONS") or {})) if is_read else {}
 
 
 def open_servers(alias: str) -> list[Server]:
