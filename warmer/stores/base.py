@@ -15,7 +15,6 @@ from warmer.stores.claims import Claim, Record, Token
 
 if TYPE_CHECKING:
     from warmer.stores.counters import RedisCounters
-    from warmer.stores.redis.scripts import Damages
 
 
 Keys = Collection[str]
@@ -89,7 +88,6 @@ class Store(ABC):
         absent_timeout: seconds for which the cache remembers that a key has no value; None: it does not.
         fence_key: the name of the fence in the cache; on a cluster, the end of its fences' names.
         counters: the counts of the job's reads; None: this cache keeps none.
-        damages: the damaged fences of this cache; None: it has no fences.
         breaker: of this cache.
     """
 
@@ -101,7 +99,6 @@ class Store(ABC):
     absent_timeout: float | None = None
     fence_key: str = field(init=False)
     counters: RedisCounters | None = field(init=False, default=None)
-    damages: Damages | None = field(init=False, default=None)
     breaker: Breaker = field(init=False)
 
     def __post_init__(self) -> None:

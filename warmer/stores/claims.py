@@ -50,17 +50,6 @@ class Claim:
     values: Mapping[str, Any]
     absent: frozenset[str]
 
-    def __add__(self, other: Claim) -> Claim:
-        """Add the answer for further keys; the earlier token applies to all."""
-        return Claim(
-            id=self.id,
-            token=self.token,
-            mine=self.mine + other.mine,
-            theirs={**self.theirs, **other.theirs},
-            values={**self.values, **other.values},
-            absent=self.absent | other.absent,
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Record:

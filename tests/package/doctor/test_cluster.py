@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from redis import Redis
 
 from config.redis_url import cache_settings
 from embedded.ports import free_port
@@ -14,11 +13,8 @@ from embedded.redis_cluster import RedisCluster
 from tests.package.doctor.support import Examine, Serve, configure, expect
 from tests.support.clusters import cluster_caches
 from tests.support.commands import execute
-from warmer import warm_many
 from warmer.doctor.check import Severity
 from warmer.doctor.diagnosis import CHECKS
-from warmer.stores.redis.cluster import ClusterStore
-from warmer.stores.redis.connections import slot_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 BACKEND = "warmer.stores.redis.backend.RedisCache"
@@ -72,15 +68,3 @@ def test_cluster__every_check_of_a_server_runs_on_each(examine: Examine, cluster
     assert {name for name, count in counts.items() if count % len(NODES)} == {
         *(check.id for check in CHECKS if check.once)
     }
-
-
-def test_cluster__damaged_fence_is_named_once(examine: Examine, cluster: RedisCluster, settings: Any) -> None:
-    settings.CACHES = cluster_caches(cluster)
-    job = warm_many("thing:{id}", ids=lambda: [1], name="things")(lambda ids: {id: id for id in ids})
-    store = job.spec.store
-    assert isinstance(store, ClusterStore)
-    slot = slot_of(":1:thing:1")
-    with Redis(port=cluster.nodes[cluster.owner(slot)].port) as client:
-        client.set(store.fence_of(slot), "x")
-    job.warm()
-    expect(examine("fences"), "warning", says="it is a string")

@@ -67,26 +67,6 @@ def test_writes__a_command_was_renamed(examine: Examine, serve: Serve, command: 
     expect(examine("writes", serve(**{f"rename-command {command}": ""})), "error", advises="'rename-command'")
 
 
-@pytest.mark.django_db
-@pytest.mark.usefixtures("own_jobs")
-def test_fences(examine: Examine, serve: Serve, settings: Any) -> None:
-    server = serve()
-    settings.CACHES = {**settings.CACHES, "other": cache_entry(server)}
-    jobs = [warm_many(f"{name}:{{id}}", ids=list, name=name, cache="other")(dict) for name in "ab"]
-    jobs[0].spec.store.token(())
-    assert examine("fences", server).severity == "ok"
-    with server.client() as client:
-        client.zadd(jobs[0].spec.store.fence_key, {"c": "inf"})
-        client.set(jobs[1].spec.store.fence_key, "x")
-    for job in jobs:
-        job.invalidate([1], immediately=True)
-    by_counter, by_type = examine.all("fences", server)
-    assert (by_counter.severity, by_type.severity) == ("warning", "warning")
-    assert "fence:a:* was damaged: its counter is inf, its floor 1" in by_counter.message
-    assert ", its generation g:" in by_counter.message
-    assert "fence:b:* was damaged: it is a string" in by_type.message
-
-
 def test_reachability__sentinels_require_a_password(examine: Examine, serve: Serve, tmp_path: Path) -> None:
     with Sentinel(folder=tmp_path, master=serve().port, name="guarded", password=PASSWORD) as sentinel:
         where = cache_entry(f"redis-sentinel://127.0.0.1:{sentinel.port}/guarded")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from warmer import tasks
 from warmer.doctor.check import SESSIONS_FIX, Finding, cache_check, error, info, ok, project_check, warning
 from warmer.doctor.project import Cache, NotApplicable, Project, setting_of
-from warmer.humanize import duration
 from warmer.stores import is_local, keeps_nothing, pickles
 
 if TYPE_CHECKING:
@@ -64,21 +62,6 @@ def pickle(cache: Cache) -> Iterator[Finding]:
             "Sessions are stored only in this cache, which keeps plain data only.",
             why="A session that holds anything else, such as a SafeString, is lost at the next request.",
             fix=f"{SESSIONS_FIX}\nor another cache.",
-        )
-
-
-@cache_check(once=True, after=("backend", "reachability", "writes"))
-def fences(cache: Cache) -> Iterator[Finding]:
-    """No other program writes to the fences of jobs."""
-    cli = cache.redis.place.redis_cli
-    damages = next((spec.store.damages for spec in cache.specs), None)
-    for text, at in damages.noted().items() if damages else ():
-        yield warning(
-            f"The fence {text} ({duration(time.time() - at)} ago).",
-            why="Another program writes to this cache. The fence was replaced: no old value is stored, "
-            "and what was being loaded is loaded again.",
-            fix=f"{cli} CLIENT LIST\nshows who is connected. Give other programs a server, a database or "
-            "an ACL user of their own. This warning ends after 3 days.",
         )
 
 

@@ -12,10 +12,10 @@
 -- ARGV[4]   milliseconds after which it expires
 -- ARGV[5]   whether the job's absences are cached: 1 or 0
 -- ARGV[6]   microseconds by which a loader's data may be old (replica lag)
--- ARGV[7..] for each key: its logical name, and a cached value that counts as missing
--- Returns   {generation, counter, the description of a damaged fence that was dropped or '', letters, one text
---           per key}: m claimed for the caller, t another reader is loading it (the id of that claim), v it has
---           been cached (its value), a it is now known to have no value
+-- ARGV[7..] the logical name of each key
+-- Returns   {generation, counter, 1 if a damaged fence was dropped or 0, letters, one text per key}: m claimed
+--           for the caller, t another reader is loading it (the id of that claim), v it has been cached (its
+--           value), a it is now known to have no value
 -- Keeps     one load per state of the fence: a key is claimed only if it has neither a value nor another
 --           reader's valid claim. (A claim of the caller was made by this very call, which the client repeated
 --           because the answer was lost.) A claim is valid as long as a write with its token would pass the
@@ -34,10 +34,10 @@ end
 local letters, texts = {}, {}
 for i = 1, (#KEYS - 1) / stride do
   local key, mark, claim = 2 + stride * (i - 1), 3 + stride * (i - 1), 1 + stride * i
-  local name, nothing = ARGV[5 + 2 * i], ARGV[6 + 2 * i]
+  local name = ARGV[6 + i]
   -- MGET returns nothing for a key of another type, where GET fails.
   local value, record = unpack(redis.call('MGET', KEYS[key], KEYS[claim]))
-  if value and value ~= nothing then
+  if value then
     letters[i], texts[i] = 'v', value
   elseif absence and redis.call('EXISTS', KEYS[mark]) == 1 then
     letters[i], texts[i] = 'a', ''

@@ -39,7 +39,7 @@ class ClusterStore(RedisStore):
         return slots
 
     def _token(self, answers: Mapping[int, Any]) -> Token:
-        slots = {n: scripts.token_of(self.fence_of(n), each, self.damages) for n, each in answers.items()}
+        slots = {n: scripts.token_of(self.fence_of(n), each) for n, each in answers.items()}
         return Token(generation="-", slots=slots)  # no fence has this generation
 
     def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:

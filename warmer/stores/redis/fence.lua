@@ -28,31 +28,19 @@ local function is_sound(fence)
   return counter and floor and 0 <= floor and floor <= counter and counter < 2 ^ 53
 end
 
--- Describe a damaged fence, for the log.
-local function state_of(fence)
-  local kind = redis.pcall('TYPE', fence).ok -- the right to ask may be missing
-  if kind and kind ~= 'zset' then return 'it is a ' .. kind end
-  local function shown(member)
-    local count = redis.pcall('ZSCORE', fence, member)
-    return type(count) == 'string' and count or 'missing'
-  end
-  local generation = redis.pcall('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)[1] or 'missing'
-  return string.format('its counter is %s, its floor %s, its generation %s', shown('c'), shown('f'), generation)
-end
-
--- Drop a damaged fence, which voids all of its tokens. Return its description; '' if it was not damaged.
+-- Drop a damaged fence, which voids all of its tokens. Return 1 if there was one, 0 if the fence was missing.
 local function drop_damaged(fence)
-  local state = redis.call('EXISTS', fence) == 1 and state_of(fence) or ''
+  local damaged = redis.call('EXISTS', fence)
   redis.call('DEL', fence) -- after a command that writes, a full server takes the small ones that follow, too
-  return state
+  return damaged
 end
 
--- Return the generation and the counter of a token; create the fence if it is missing or damaged. Also return
--- the description of a damaged one, or ''.
+-- Return the generation and the counter of a token, and whether the fence was damaged; create it if it is
+-- missing or damaged.
 -- lag: microseconds by which a loader's data may be old; the token is dated back by this much.
 local function take(fence, new_generation, lifetime, lag)
   local found = redis.pcall('ZRANGEBYSCORE', fence, -1, -1, 'LIMIT', 0, 1)
-  local generation, damaged = string.match(found[1] or '', '^g:(%x+)$'), ''
+  local generation, damaged = string.match(found[1] or '', '^g:(%x+)$'), 0
   if not generation or not is_sound(fence) then
     local now = clock()
     damaged = drop_damaged(fence)

@@ -7,7 +7,7 @@
 -- ARGV[3]      milliseconds after which an unused fence is dropped
 -- ARGV[4..]    for each job: how many keys follow (0: the whole job, whose fence is dropped; its keys are
 --              then swept with SCAN), how many KEYS each of them has, and their logical names
--- Returns      the damaged fences, each with a description
+-- Returns      the names of the damaged fences
 -- Keeps        no stale fill: everything is one atomic step. A fence that does not exist needs no record,
 --              because no token of it can be valid. So a fence is dropped if it is damaged, or if the server
 --              has no memory for a record. Records over the limit or past their age are trimmed, oldest
@@ -57,11 +57,7 @@ while at_arg <= #ARGV do
     local names = {}
     for i = 1, count do names[i] = ARGV[at_arg + 1 + i] end
     if not is_sound(fence) then
-      local state = drop_damaged(fence)
-      if state ~= '' then
-        damaged[#damaged + 1] = fence
-        damaged[#damaged + 1] = state
-      end
+      if drop_damaged(fence) == 1 then damaged[#damaged + 1] = fence end
     elseif not record(fence, names) then
       redis.call('DEL', fence)
     end

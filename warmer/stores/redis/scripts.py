@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.util import find_spec
@@ -18,7 +17,6 @@ from django.utils.functional import cached_property
 from redis import VERSION, Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from warmer.exceptions import StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores.base import Written
 from warmer.stores.claims import Claim, Token
@@ -39,8 +37,6 @@ if HAS_HIREDIS:
 FENCE_LIFETIME_MS = 7 * 24 * 3600 * 1000
 # How long a fence remembers invalidated keys: longer than it takes to load and write a batch.
 FENCE_AGE = timedelta(hours=1)
-# How long the doctor reports damaged fences.
-DAMAGE_SECONDS = 3 * 86_400
 
 # Arguments of `get_connection`: redis-py before 5.3 requires a command's name, later versions warn about it.
 COMMAND_NAME = ("EVALSHA",) if VERSION < (5, 3) else ()
@@ -201,49 +197,18 @@ OUTCOMES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Damages:
-    """The fences that another program damaged. A script dropped them; the server lists them for the doctor.
-
-    Attributes:
-        server: makes a context with the client of the server.
-        key: the name of their list on the server.
-    """
-
-    server: Callable[[], AbstractContextManager[Redis]]
-    key: str
-
-    def note(self, answer: Sequence[bytes]) -> None:
-        """Log damaged fences, and remember them.
-
-        Args:
-            answer: each fence, followed by a description of its state.
-        """
-        for fence, state in zip(answer[::2], answer[1::2], strict=True):
-            text = f"{fence.decode(errors='replace')} was damaged: {state[:200].decode(errors='replace')}"
-            logger.warning(
-                "The fence %s. It was replaced. Does another program write to this cache server?", text
-            )
-            with suppress(StoreUnavailable), self.server() as server:  # the server may be full
-                server.zadd(self.key, {text: time.time()})
-                server.expire(self.key, DAMAGE_SECONDS)
-
-    def noted(self) -> dict[str, float]:
-        """Return a sentence about each, and when it was last recorded, in seconds since the epoch.
-
-        Raises:
-            StoreUnavailable: the cache does not answer.
-        """
-        with self.server() as server:
-            found: Any = server.zrange(self.key, 0, -1, withscores=True)
-        return {text.decode(): at for text, at in found}
+def log_damaged(fence: str) -> None:
+    """Log that a script dropped a fence which another program had written to."""
+    logger.warning(
+        "The fence %s was damaged, and was replaced. Does another program write to this cache server?", fence
+    )
 
 
-def token_of(fence: str, answer: Sequence[Any], damages: Damages) -> Token:
-    """Return the token at the start of an answer; report a damaged fence."""
-    generation, counter, state = answer[:3]
-    if state:
-        damages.note([fence.encode(), state])
+def token_of(fence: str, answer: Sequence[Any]) -> Token:
+    """Return the token at the start of an answer."""
+    generation, counter, was_damaged = answer[:3]
+    if was_damaged:
+        log_damaged(fence)
     return Token(generation=generation.decode(), counter=int(counter))
 
 
@@ -268,15 +233,15 @@ def claimed(
     for slot, (*_, letters, texts) in answers.items():
         for key, letter, text in zip(calls[slot].names, letters.decode(), texts, strict=True):
             told[letter][key] = text
-    claim = Claim(
+    values = decode(told["v"])
+    return Claim(
         id=id,
         token=token,
-        mine=tuple(told["m"]),
+        mine=(*told["m"], *(key for key in told["v"] if key not in values)),
         theirs={key: holder.decode() for key, holder in told["t"].items()},
-        values=decode(told["v"]),
+        values=values,
         absent=frozenset(told["a"]),
     )
-    return claim, {key: value for key, value in told["v"].items() if key not in claim.values}
 
 
 def written(calls: Mapping[int, Call], encoded: Encoded, answers: Mapping[int, Any]) -> Written:

@@ -28,7 +28,7 @@ from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import codec, scripts
 from warmer.stores.redis.codec import Encoded, microseconds, milliseconds
 from warmer.stores.redis.connections import disconnect_idle, failed
-from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Damages, Script, Sent, with_letter
+from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Script, Sent, with_letter
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ class RedisStore(Store):
         self._codec = cast(codec.Codec, codec.codec_of(cache))
         self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
         self.fence_key = self._names.own(self.fence, "warmer-fence")
-        self.damages: Damages = Damages(server=self._server, key=self._names.own("fences", "warmer-damaged"))
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)
 
     def fence_of(self, slot: int) -> str:
@@ -69,7 +68,7 @@ class RedisStore(Store):
 
     def _token(self, answers: Mapping[int, Any]) -> Token:
         """Return the token that the answers begin with."""
-        return scripts.token_of(self.fence_key, answers[0], self.damages)
+        return scripts.token_of(self.fence_key, answers[0])
 
     def _taken(self, token: Token, slot: int) -> list[Any]:
         """Return a token's state of a slot's fence, as arguments."""
@@ -116,24 +115,20 @@ class RedisStore(Store):
         return value
 
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
-        return self._claim(dict.fromkeys(keys, b""), secrets.token_hex(8), seconds)
-
-    def _claim(self, keys: Mapping[str, bytes], id: str, seconds: float) -> Claim:
-        """Claim keys; each maps to its cached value that counts as missing, if there is one."""
+        id = secrets.token_hex(8)
         args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS, id, milliseconds(seconds)]
         args += (1 if self.absent_timeout else 0, microseconds(conf.REPLICA_LAG))
         calls = {
             slot: Call(
                 names=names,
                 keys=[self.fence_of(slot), *self._names.with_marks(names, claims=True)],
-                args=[*args, *(part for key in names for part in (key, keys[key]))],
+                args=[*args, *names],
             )
             for slot, names in self._by_slot(keys).items()
         }
         answers = self._run(scripts.CLAIM, calls)
-        token, decode = self._token(answers), partial(self._decode, level=logging.DEBUG)
-        claim, unreadable = scripts.claimed(calls, answers, id=id, token=token, decode=decode)
-        return claim + self._claim(unreadable, id, seconds) if unreadable else claim
+        decode = partial(self._decode, level=logging.DEBUG)
+        return scripts.claimed(calls, answers, id=id, token=self._token(answers), decode=decode)
 
     def write(self, token: Token, values: Values, absent: Keys = (), claim: Claim | None = None) -> Written:
         encoded = codec.encode_all(values, self._codec.encode)
@@ -189,8 +184,9 @@ class RedisStore(Store):
         for store, each in zip(stores, invalidations, strict=True):
             store._add(calls, each.keys)
         if calls:
-            for damaged in filter(None, stores[0]._run(scripts.INVALIDATE, calls).values()):
-                stores[0].damages.note(damaged)
+            for damaged in stores[0]._run(scripts.INVALIDATE, calls).values():
+                for fence in damaged:
+                    scripts.log_damaged(fence.decode(errors="replace"))
 
     def _add(self, calls: Mapping[int, Call], keys: Keys | None) -> None:
         """Add keys (None: all) to calls that invalidate."""
@@ -256,14 +252,20 @@ class RedisStore(Store):
             yield from codec.ids_of(server, self._names.patterns()[0])
 
     def _decode(self, raw: Mapping[str, bytes | None], level: int = logging.WARNING) -> dict[str, Any]:
-        """Return the values of the keys that have one. A value written by another serializer is a miss."""
-        values = {}
+        """Return the values of the keys that have one.
+
+        A value that cannot be decoded, e.g. of another serializer, is deleted, so that a reader can claim it.
+        """
+        values, unreadable = {}, []
         for key, value in raw.items():
             if value is not None:
                 try:
                     values[key] = self._codec.decode(value)
                 except Exception as error:  # noqa: BLE001 - a serializer's own
                     logger.log(level, "Cannot decode %s, treated as a miss: %s", key, describe(error))
+                    unreadable.append(key)
+        if unreadable:
+            self._each("UNLINK", self._names.made(unreadable))
         return values
 
     def _server(self) -> AbstractContextManager[Redis]:

@@ -4,7 +4,7 @@
 -- ARGV[1]  the generation of a new fence
 -- ARGV[2]  milliseconds after which an unused fence is dropped
 -- ARGV[3]  microseconds by which a loader's data may be old (replica lag)
--- Returns  {generation, counter, the description of a damaged fence that was dropped, or ''}
+-- Returns  {generation, counter, 1 if a damaged fence was dropped, otherwise 0}
 -- Keeps    no stale fill: a fence that was evicted, flushed or restarted gets another generation,
 --          so that all earlier tokens are rejected. With a lag, the token is dated back so far that no
 --          loader reads older data: keys invalidated since are not written, and nothing is written
