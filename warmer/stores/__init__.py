@@ -14,9 +14,17 @@ from warmer.stores.factory import (
     pickles,
     why_unusable,
 )
-from warmer.stores.identity import name_here, place_of, share_keys, varying_names
+from warmer.stores.identity import (
+    Incarnation,
+    describe_cache,
+    difference,
+    incarnation_of,
+    name_here,
+    place_of,
+    share_keys,
+    varying_names,
+)
 from warmer.stores.place import Place
-from warmer.stores.servers import Incarnation, describe_cache, difference, incarnation_of
 
 __all__ = [
     "Cached",

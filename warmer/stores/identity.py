@@ -1,13 +1,22 @@
-"""Determine from `CACHES`, without connecting, whether two aliases are the same cache."""
+"""Identify a cache: whether two aliases, or two processes, use the same one, and which incarnation of it.
+
+Two aliases are compared by their settings. Two processes may use different names for one server, so each
+describes how it sees a cache: a server is identified by its address or by its own id, which changes after a
+restart. Unknown means no difference.
+"""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
+import socket
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
 from importlib.util import find_spec
-from os import PathLike
+from math import inf
 from typing import Any
 
 from django.conf import settings
@@ -15,21 +24,27 @@ from django.core.cache import caches
 from django.core.cache.backends.base import default_key_func
 from django.db import connections
 
+from warmer.exceptions import StoreUnavailable
 from warmer.report import describe
+from warmer.stores.breaker import breaker_of
+from warmer.stores.factory import codec_at
 
-HAS_REDIS = find_spec("redis") is not None
-if HAS_REDIS:
-    from redis.connection import parse_url
+if find_spec("redis"):
+    from warmer.stores.redis.connections import address, disconnect_idle
+    from warmer.stores.redis.store import connected
 
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 DEFAULT_KEY_FUNCTION = "django.core.cache.backends.base.default_key_func"
 # A name of a tenant, schema or language that no project has.
 _ELSEWHERE = "warmer-check"
-# The backends also accept a string with one or several servers.
-_BETWEEN_SERVERS = re.compile("[;,]")
-_REDIS_URL = re.compile("(redis|rediss|unix|valkey|valkeys)://")
+# A key whose name is compared between processes.
+KEY = "key"
+_LOCAL = ("/", "127.", "localhost:", "::1:")
+# Its nodes come and go, each with an id of its own.
+_CLUSTER = "a Redis Cluster"
 
 
+# -- two aliases ----------------------------------------------------------------------------------------
 def share_keys(one: str, other: str) -> bool:
     """Return whether two aliases of `CACHES` store a key in the same place, under the same name.
 
@@ -45,8 +60,10 @@ def place_of(alias: str) -> str:
     function = cache.get("KEY_FUNCTION") or DEFAULT_KEY_FUNCTION
     if callable(function):
         function = f"{function.__module__}.{function.__qualname__}"
+    options = cache.get("OPTIONS") or {}
+    database = {**options, **(options.get("CONNECTION_POOL_KWARGS") or {})}.get("db")
     names = (str(cache.get("KEY_PREFIX") or ""), str(cache.get("VERSION", 1)), function)
-    return repr((*names, _place(cache)))
+    return repr((*names, str(cache.get("LOCATION") or cache["BACKEND"]), options.get("SENTINELS"), database))
 
 
 def varying_names(alias: str) -> tuple[str, str] | None:
@@ -94,24 +111,140 @@ def _made(cache: Any) -> str:
         return describe(error)
 
 
-def _place(cache: Mapping[str, Any]) -> Any:
-    location = cache.get("LOCATION") or ""
-    if isinstance(location, str | PathLike):
-        location = _BETWEEN_SERVERS.split(str(location))
-    servers = [str(server).strip() for server in location]
-    if HAS_REDIS and servers and _REDIS_URL.match(servers[0]):
-        # The first is the primary; the others are its replicas.
-        return _redis_place(servers[0], cache.get("OPTIONS") or {})
-    # Backends of one kind, such as the two for memcached, are in one module.
-    return cache["BACKEND"].rpartition(".")[0], sorted(servers)
+# -- two processes --------------------------------------------------------------------------------------
+def describe_cache(alias: str) -> str:
+    """Return how this process sees a cache, for `difference`; contains no password."""
+    server = _server(alias)
+    names = {"host": socket.gethostname(), **_names(alias)}
+    return json.dumps({**names, "server": server.id, "at": server.asked_at})
 
 
-def _redis_place(url: str, options: Mapping[str, Any]) -> Any:
+def difference(theirs: str, alias: str, *, here: str = "here") -> str:
+    """Return how a cache described by another process differs from ours.
+
+    Args:
+        theirs: the result of `describe_cache` there; empty: unknown.
+        alias: our cache.
+        here: a name for this process.
+
+    Returns:
+        Part of a sentence; nothing if it is the same cache, or if that is unknown.
+    """
+    if not theirs:
+        return ""
+    their, our = json.loads(theirs), _names(alias)
+    if their["key"] != our["key"]:
+        return f"{KEY!r} is stored as {their['key']!r} on {their['host']} and as {our['key']!r} {here}"
+    if their["address"] == our["address"] or not their["server"]:
+        return ""
+    server = _server(alias)
+    # A server that started since then may be the same one, restarted.
+    if server.id in ("", their["server"]) or server.began_at >= their["at"]:
+        return ""
+    return f"it is at {their['address']} on {their['host']} and at {our['address']} {here}"
+
+
+def _names(alias: str) -> dict[str, str]:
+    codec = codec_at(alias)
+    place = "" if codec is None else _CLUSTER if codec.is_cluster else address(codec.connect())
+    # A local address means a different server on each machine.
+    place += f" ({socket.gethostname()})" if place.startswith(_LOCAL) else ""
+    return {"key": str(caches[alias].make_key(KEY)), "address": place}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """A server's id with the database number, when it was queried, and when the server started."""
+
+    id: str = ""
+    asked_at: float = 0.0
+    began_at: float = 0.0
+
+
+def _server(alias: str) -> _Server:
+    """Return the Redis server of a cache; without an id if unknown."""
+    codec, now = codec_at(alias), time.time()
+    if codec is not None and codec.is_cluster:
+        return _Server(id=_CLUSTER, asked_at=now)
+    infos = _infos(alias)
+    if codec is None or not infos:
+        return _Server()
+    [info] = infos
+    database = codec.connect().connection_pool.connection_kwargs.get("db") or 0
+    # A server counts whole seconds, by a clock that it reads only occasionally: this is the latest possible
+    # time.
+    began_at = now - info["uptime_in_seconds"] + 1
+    return _Server(id=f"{info['run_id']}/{database}", asked_at=now, began_at=began_at)
+
+
+# -- the server's incarnation ---------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Incarnation:
+    """A Redis server since its start or promotion; a later incarnation may lack acknowledged writes.
+
+    Attributes:
+        id: changes with each start and each promotion.
+        began_empty: it loaded no key when it started, and is not a promoted replica.
+        read_log: it loaded its append-only file, which lacks a second or two at most.
+        uptime: the seconds since its start.
+    """
+
+    id: str
+    began_empty: bool = False
+    read_log: bool = False
+    uptime: float = inf
+
+
+def incarnation_of(alias: str) -> Incarnation | None:
+    """Return the incarnation of the primary that a cache reaches; None if that is unknown.
+
+    It is unknown while the server does not answer or is loading its data, if the user may not run INFO, and
+    for any cache that is not Redis. A cluster has one for all primaries: if a replica took over, any key may
+    be affected.
+    """
+    codec, infos = codec_at(alias), _infos(alias)
+    if codec is None or not infos:
+        return None
+    if codec.is_cluster:
+        ids = " ".join(sorted(info["run_id"] for info in infos))
+        return Incarnation(id=hashlib.sha256(ids.encode()).hexdigest()[:40])
+    [info] = infos
+    # The id of the replication that a promotion ended. The server forgets it after an hour without replicas.
+    ended = info.get("master_replid2") or ""
+    has_log = bool(info.get("aof_enabled"))
+    return Incarnation(
+        id=f"{info['run_id']}{ended and f':{ended}'}",
+        began_empty=info.get("rdb_last_load_keys_loaded") == 0 and not ended and not has_log,
+        read_log=has_log and not ended,
+        uptime=float(info.get("uptime_in_seconds", "inf")),
+    )
+
+
+def _infos(alias: str) -> list[Mapping[str, Any]]:
+    """Return the INFO of each primary; nothing if one does not answer, or is no longer a primary."""
+    codec = codec_at(alias)
+    if codec is None:
+        return []
     try:
-        parts: Any = parse_url(re.sub("^valkey", "redis", url))  # type: ignore[no-untyped-call]
-    except ValueError:
-        return url
-    database = parts.get("db", {**options, **(options.get("CONNECTION_POOL_KWARGS") or {})}.get("db"))
-    server = parts.get("path") or (str(parts.get("host", "localhost")).lower(), parts.get("port", 6379))
-    sentinels = sorted(map(str, options.get("SENTINELS") or ()))
-    return server, int(database or 0), sentinels
+        with connected(alias, codec.connect, breaker_of(alias)) as client:
+            server: Any = client
+            nodes = map(server.get_redis_connection, server.get_primaries()) if codec.is_cluster else [server]
+            infos = [_info(node) for node in nodes]
+            if all(info.get("role") == "master" for info in infos):
+                return infos
+            if codec.is_cluster:
+                server.refresh()
+            else:
+                disconnect_idle(server)  # new connections may lead to its successor
+    except StoreUnavailable:
+        pass
+    return []
+
+
+def _info(node: Any) -> Mapping[str, Any]:
+    # A server that is loading its data rejects PING, but not INFO.
+    pipeline = node.pipeline(transaction=False)
+    pipeline.ping()
+    pipeline.info()
+    info: Mapping[str, Any] = pipeline.execute()[1]
+    return info

@@ -10,14 +10,9 @@ from embedded.redis_server import RedisServer
 from tests.package.doctor.support import PASSWORD, cache_entry, configure
 from tests.servers import CACHE_DATABASE
 from tests.support.clusters import cluster_caches
-from warmer.stores import describe_cache, difference, servers
+from warmer.stores import describe_cache, difference
 
 PLAIN = "django.core.cache.backends.filebased.FileBasedCache"
-
-
-@pytest.fixture(autouse=True)
-def _asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "_servers", {})
 
 
 def described(settings: Any, *, later: float = 0.0, **changes: Any) -> str:
@@ -31,16 +26,11 @@ def described(settings: Any, *, later: float = 0.0, **changes: Any) -> str:
         settings.CACHES = here
 
 
-@pytest.mark.parametrize("asks_anew", [True, False])
-def test_difference__none_nor_after_a_restart_of_the_server(
-    settings: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, asks_anew: bool
-) -> None:
+def test_difference__none_nor_after_a_restart_of_the_server(settings: Any, redis_server: RedisServer) -> None:
     other_name = f"redis://localhost:{redis_server.port}/{CACHE_DATABASE}"
     before = [described(settings, LOCATION=other_name), describe_cache("default"), ""]  # nothing is known
     assert [difference(theirs, "default") for theirs in before] == ["", "", ""]
     redis_server.restart()
-    if asks_anew:
-        monkeypatch.setattr(servers, "_servers", {})
     for theirs in (*before, described(settings, LOCATION=other_name)):
         assert difference(theirs, "default") == ""
 

@@ -227,8 +227,8 @@ def claimed(
     id: str,
     token: Token,
     decode: Callable[[Mapping[str, bytes]], dict[str, Any]],
-) -> tuple[Claim, dict[str, bytes]]:
-    """Return the claim in the answers, and the cached values that cannot be read."""
+) -> Claim:
+    """Return the claim that the answers stand for; a cached value that cannot be read has to be loaded."""
     told: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
     for slot, (*_, letters, texts) in answers.items():
         for key, letter, text in zip(calls[slot].names, letters.decode(), texts, strict=True):
