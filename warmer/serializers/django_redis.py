@@ -140,8 +140,7 @@ class LongValueCompressor:
 
     For a value of a few hundred bytes, zlib takes longer than the rest of a write, and saves almost nothing.
 
-    A value that itself begins with the mark is always compressed, so that none is mistaken for compressed
-    data. It is compatible with django-redis' `ZlibCompressor` in both directions.
+    It is compatible with django-redis' `ZlibCompressor` in both directions.
 
     Nothing is decompressed to more than `WARMER_MAX_VALUE_BYTES`: a few kilobytes in the cache could fill the
     memory of each process that reads them. So a longer value is rejected if warmer writes it, and stored
@@ -164,18 +163,16 @@ class LongValueCompressor:
         Raises:
             UnsupportedValue: warmer writes it, and it is longer than `WARMER_MAX_VALUE_BYTES`.
         """
-        has_mark = value[:1] == ZLIB_MARK
-        if len(value) < self.min_length and not has_mark:
+        if len(value) < self.min_length:
             return value
         if len(value) > (limit := conf.MAX_VALUE_BYTES):
             if is_own_write.get():
                 raise UnsupportedValue(
                     f"It takes {len(value)} bytes, more than WARMER_MAX_VALUE_BYTES ({limit})"
                 )
-            if not has_mark:
-                return value
+            return value
         compressed = zlib.compress(value, self.level)
-        return compressed if has_mark or len(compressed) < len(value) else value
+        return compressed if len(compressed) < len(value) else value
 
     def decompress(self, value: bytes) -> bytes:
         """Decompress a value. Return other or damaged data unchanged, which the serializer then rejects.

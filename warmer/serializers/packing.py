@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -13,7 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db.models import Model, QuerySet
-from django.utils.functional import LazyObject, Promise
+from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from msgspec.msgpack import Decoder, Encoder, Ext
 
@@ -21,16 +20,13 @@ from warmer.exceptions import UnsupportedValue
 
 ENCODE = Encoder().encode
 
-# Types that MessagePack returns unchanged: int up to 64 bits, str that UTF-8 can encode.
+# Types that MessagePack returns unchanged, or rejects: an int beyond 64 bits, a str with lone surrogates.
 SCALARS: frozenset[type] = frozenset((str, int, float, bool, type(None), bytes))
-# Those without such conditions.
-ALWAYS = SCALARS - {str, int}
-SMALLEST, LARGEST = -(2**63), 2**64 - 1
 # A reader may be deeper in the stack than the writer, so stay far from the limits of both.
 MAX_DEPTH = 100
 
 # The codes are part of the format: new ones may be added, but existing ones never change.
-INT, STR, TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_ = range(1, 13)
+TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_ = range(1, 11)
 
 
 class Refused(Exception):
@@ -38,15 +34,9 @@ class Refused(Exception):
 
 
 class Packer:
-    """Converts a value to one that msgspec encodes exactly.
+    """Converts a value to one that msgspec encodes exactly."""
 
-    Args:
-        plain: the types to leave unchanged: `SCALARS`, or `ALWAYS` if that was not enough.
-    """
-
-    def __init__(self, plain: frozenset[type]) -> None:
-        self._plain = plain
-        self._depth = 0
+    _depth = 0
 
     def pack(self, value: Any) -> Any:
         """Return the object to encode in place of a value.
@@ -56,7 +46,7 @@ class Packer:
             RecursionError: it is nested deeper than `MAX_DEPTH`, perhaps because it contains itself.
         """
         kind = type(value)
-        if kind in self._plain:
+        if kind in SCALARS:
             return value
         pack = PACKERS.get(kind)
         if pack is None:
@@ -67,30 +57,17 @@ class Packer:
         if self._depth == MAX_DEPTH:
             raise RecursionError
         self._depth += 1
-        plain, pack = self._plain, self.pack
-        packed = [value if type(value) in plain else pack(value) for value in values]
+        packed = [value if type(value) in SCALARS else self.pack(value) for value in values]
         self._depth -= 1
         return packed
 
     def pack_dict(self, value: dict[Any, Any]) -> Any:
-        if self._plain.issuperset(map(type, value)):
+        if SCALARS.issuperset(map(type, value)):
             return dict(zip(value, self.pack_list(value.values()), strict=True))
         return self.pack_array(PAIRS, (part for pair in value.items() for part in pair))
 
     def pack_array(self, code: int, values: Iterable[Any]) -> Ext:
         return Ext(code, ENCODE(self.pack_list(values)))
-
-    def pack_str(self, value: str) -> str | Ext:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return Ext(STR, value.encode(errors="surrogatepass"))
-        return value
-
-    def pack_int(self, value: int) -> int | Ext:
-        if SMALLEST <= value <= LARGEST:
-            return value
-        return Ext(INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
     def pack_datetime(self, value: datetime) -> datetime | Ext:
         return value if is_native(value) else _pack_clock(DATETIME, value)
@@ -101,8 +78,6 @@ def _pack_clock(code: int, value: datetime | time) -> Ext:
 
 
 PACKERS: Mapping[type, Callable[[Packer, Any], Any]] = {
-    str: Packer.pack_str,
-    int: Packer.pack_int,
     list: Packer.pack_list,
     dict: Packer.pack_dict,
     tuple: lambda packer, value: packer.pack_array(TUPLE, value),
@@ -158,8 +133,6 @@ def _dict_of(data: memoryview) -> dict[Any, Any]:
 
 
 UNPACKERS: Mapping[int, Callable[[memoryview], Any]] = {
-    INT: lambda data: int.from_bytes(data, "big", signed=True),
-    STR: lambda data: str(data, "utf-8", "surrogatepass"),
     TUPLE: lambda data: tuple(DECODE(data)),
     SET: lambda data: set(DECODE(data)),
     FROZENSET: lambda data: frozenset(DECODE(data)),
@@ -182,13 +155,15 @@ ADVICE: dict[Any, str] = {
     Enum: "Give its .value.",
     (Model, QuerySet): "Use plain data, e.g. the rows of .values().",
     Promise: "Use str(...), which translates it now.",
-    LazyObject: "Use plain data of the wrapped object.",
-    (bytearray, memoryview): "Use bytes(...).",
+    (
+        datetime,
+        time,
+    ): "Use its own class, in UTC or with a timezone or a ZoneInfo with a key.",
     SafeString: 'Add "" to it, because str(...) returns it unchanged, and call mark_safe() on what you read.',
 } | {
-    kind: f"Use {kind.__name__}(...)."
-    for kind in (bool, int, float, str, bytes, dict, list, tuple, set, frozenset)
+    kind: f"Use {kind.__name__}(...)." for kind in (int, float, str, bytes, dict, list, tuple, set, frozenset)
 }
+OTHER = "Use plain data: dicts, lists, strings, numbers, dates."
 
 
 def pack(value: Any) -> bytes:
@@ -198,17 +173,17 @@ def pack(value: Any) -> bytes:
         UnsupportedValue: it contains something that would come back changed; says what to write instead.
     """
     try:
-        try:
-            return ENCODE(Packer(SCALARS).pack(value))
-        except (OverflowError, UnicodeEncodeError):
-            # An int of more than 64 bits or a str with surrogates: check each of them.
-            return ENCODE(Packer(ALWAYS).pack(value))
+        return ENCODE(Packer().pack(value))
     except Refused as error:
         [refused] = error.args
         kind, place = type(refused), next((place for place, part in _walk(value) if part is refused), "")
-        name, advice = f"{kind.__module__}.{kind.__qualname__}", _advice(kind)
+        advice = next((each for base, each in ADVICE.items() if issubclass(kind, base)), OTHER)
+        name = f"{kind.__module__}.{kind.__qualname__}"
         start = f"at {place} it holds" if place else "it is"
         what = f"{start} a {name}, which would come back as something else"
+    except (OverflowError, UnicodeEncodeError):
+        name, advice = "unencodable", "Use Decimal(...) or bytes."
+        what = "it holds an int of more than 64 bits, or a str with half of a surrogate pair"
     except RecursionError:
         name, advice = "nested", "Make it flatter."
         what = f"it is nested more than {MAX_DEPTH} levels deep, or contains itself"
@@ -231,16 +206,6 @@ def _walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _shown(key: Any) -> str:
-    if (type(key) is str and len(key) <= 60) or (type(key) is int and abs(key) <= LARGEST):
+    if type(key) is int or (type(key) is str and len(key) <= 60):
         return repr(key)
     return f"a {type(key).__name__}"
-
-
-def _advice(kind: type) -> str:
-    """Return what to write instead of a value of a type."""
-    if kind in (datetime, time):
-        return "Its tzinfo is neither a datetime.timezone nor a ZoneInfo with a key: convert it to UTC."
-    if dataclasses.is_dataclass(kind):
-        return "Use dataclasses.asdict(...)."
-    other = "Use plain data: dicts, lists, strings, numbers, dates."
-    return next((advice for base, advice in ADVICE.items() if issubclass(kind, base)), other)

@@ -50,12 +50,11 @@ def test_value__plain__is_what_msgspec_writes(value: Any) -> None:
     [
         *(0.0, -0.0, float("inf"), float("-inf"), float("nan")),
         struct.unpack(">d", bytes.fromhex("7ff8000000000123"))[0],
-        *(2**63 - 1, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**5000, -(10**5000)),
-        *("", "\0", "\ud800 alone", "é€😀", b"", b"\xc1\x80x"),
+        *(2**63 - 1, 2**64 - 1, -(2**63)),
+        *("", "\0", "é€😀", b"", b"\xc1\x80x"),
         *((), ((),), [[], (), {}, set(), frozenset()]),
         {True: 1, 2: True, 3.0: False, None: None, (1, (2,)): 3, b"b": 4, frozenset({1}): 5},
         *({1: "int"}, {True: "bool"}, {1.0: "float"}),
-        *({"\ud800": 2**70}, {2**70: "\ud800"}),
         # Their order stays, too.
         *({"b": 1, "a": 2}, {(2,): 1, (1,): 2}, {"b": Decimal(1), "a": Decimal(2)}),
         {date(2026, 1, 1): date(1, 1, 1), datetime(2026, 1, 1, tzinfo=UTC): 1, Decimal("1.50"): 2},
@@ -140,16 +139,15 @@ HASHABLES_REFUSED: list[tuple[Any, str, str]] = [
     (own(bytes, b"a"), "test_values.Own", "Use bytes(...)."),
     (Pair(1, 2), "test_values.Pair", "Use tuple(...)."),
     (own(frozenset, {1}), "test_values.Own", "Use frozenset(...)."),
-    (own(datetime, 2026, 1, 1), "test_values.Own", USE_PLAIN),
-    (own(datetime, 2026, 1, 1, tzinfo=UTC), "test_values.Own", USE_PLAIN),
+    (own(datetime, 2026, 1, 1), "test_values.Own", "Use its own class"),
     (own(date, 2026, 1, 1), "test_values.Own", USE_PLAIN),
-    (own(time, 1), "test_values.Own", USE_PLAIN),
+    (own(time, 1), "test_values.Own", "Use its own class"),
     (own(timedelta, 1), "test_values.Own", USE_PLAIN),
     (own(Decimal, 1), "test_values.Own", USE_PLAIN),
     (own(UUID, int=1), "test_values.Own", USE_PLAIN),
-    (datetime(2026, 1, 1, tzinfo=Zone()), "datetime.datetime", "convert it to UTC."),
-    (time(1, tzinfo=Zone()), "datetime.time", "convert it to UTC."),
-    (Point(), "test_values.Point", "Use dataclasses.asdict(...)."),
+    (datetime(2026, 1, 1, tzinfo=Zone()), "datetime.datetime", "in UTC"),
+    (time(1, tzinfo=Zone()), "datetime.time", "in UTC"),
+    (Point(), "test_values.Point", USE_PLAIN),
     (Struct(), "test_values.Struct", USE_PLAIN),
     (Thing(), "test_values.Thing", USE_PLAIN),
     (Thing, "builtins.type", USE_PLAIN),
@@ -170,14 +168,13 @@ OTHERS_REFUSED: list[tuple[Any, str, str]] = [
     (own(list, [1]), "test_values.Own", "Use list(...)."),
     (own(dict, a=1), "test_values.Own", "Use dict(...)."),
     (own(set, {1}), "test_values.Own", "Use set(...)."),
-    (bytearray(b"a"), "builtins.bytearray", "Use bytes(...)."),
-    (memoryview(b"a"), "builtins.memoryview", "Use bytes(...)."),
+    (bytearray(b"a"), "builtins.bytearray", USE_PLAIN),
     (array.array("i", [1]), "array.array", USE_PLAIN),
     ({}.keys(), "builtins.dict_keys", USE_PLAIN),
     ((each for each in "ab"), "builtins.generator", USE_PLAIN),
     (msgspec.Raw(b"\x01"), "msgspec.Raw", USE_PLAIN),
     (msgspec.msgpack.Ext(5, b""), "msgspec.msgpack.Ext", USE_PLAIN),
-    (SimpleLazyObject(lambda: "lazy"), "django.utils.functional.SimpleLazyObject", "the wrapped object"),
+    (SimpleLazyObject(lambda: "lazy"), "django.utils.functional.SimpleLazyObject", USE_PLAIN),
     (CustomUser.objects.all(), "django.db.models.query.QuerySet", "the rows of .values()"),
     (CustomUser.objects.values("id"), "django.db.models.query.QuerySet", "the rows of .values()"),
 ]
@@ -201,8 +198,6 @@ def test_refused__is_named_with_its_place_and_what_to_do(value: Any, kind: str, 
         ({"rows": [{"id": 1}, {"id": 2, "x": value}]}, "['rows'][1]['x']"),
         ((0, (value,)), "[1][0]"),
         ([NAIVE, Decimal(1), {"x": value}], "[2]['x']"),
-        ([2**70, {"x": value}], "[1]['x']"),
-        (["\ud800", {"x": value}], "[1]['x']"),
         ({(1, 2): [value]}, "[a tuple][0]"),
     ]:
         assert_refused(holder, place, kind, advice)
@@ -231,7 +226,13 @@ def test_refused__a_zone_without_a_key() -> None:
     sources = [Path(folder) / "Europe" / "Berlin" for folder in zoneinfo.TZPATH]
     with next(source for source in sources if source.exists()).open("rb") as file:
         zone = ZoneInfo.from_file(file)
-    assert "convert it to UTC" in refusal([datetime(2026, 1, 1, tzinfo=zone)])
+    assert "in UTC" in refusal([datetime(2026, 1, 1, tzinfo=zone)])
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800 alone", {2**70: "a"}, {"\ud800": 1}, (2**70,)])
+def test_refused__what_messagepack_has_no_place_for(value: Any) -> None:
+    assert "more than 64 bits" in refusal(value)
+    assert "more than 64 bits" in refusal([{"inner": (value,)}])
 
 
 def test_refused__what_holds_itself() -> None:

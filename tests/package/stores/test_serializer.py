@@ -29,13 +29,13 @@ VALUES: dict[int, Any] = {
     1: {"id": 1, "name": "Ada", "tags": ("a", "b"), 7: {True: None, 1.5: b"\xff"}},
     2: [datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin"))],
     3: {Decimal("1.50"), UUID(int=3), frozenset({1}), timedelta(1)},
-    4: [-0.0, 2**100, "a" * 5000, None, True, b"12", ""],
+    4: [-0.0, 2**60, "a" * 5000, None, True, b"12", ""],
     5: 12,
     6: "12",
     7: True,
     8: b"x\x01 looks compressed",
     9: [{"id": number, "at": datetime(2026, 1, 1, tzinfo=UTC)} for number in range(200)],
-    10: {"text": "\ud800", "pair": (1, [2, (3,)])},
+    10: {"text": "\0", "pair": (1, [2, (3,)])},
 }
 
 # More than a process may decompress.
