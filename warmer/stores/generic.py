@@ -28,7 +28,6 @@ from warmer.keys import beside
 from warmer.report import Outcome, describe
 from warmer.stores.base import Cached, Keys, Store, Values, Written
 from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
-from warmer.stores.instrumentation import hidden_lookups, looked_up, observer
 
 # A generation that no fence ever has.
 REFUSED = "-"
@@ -61,8 +60,6 @@ class GenericStore(Store):
         texts = {key: str(found[name]) for name, key in _claims(keys).items() if name in found}
         values = {key: found[key] for key in keys if key in found}
         absent = {key for name, key in self._marks(keys).items() if name in found and key not in found}
-        if not claims:  # waiting readers look at the same keys repeatedly
-            looked_up(self.alias, keys=len(keys), found=len(values) + len(absent))
         return Cached(
             values=values,
             absent=frozenset(absent),
@@ -207,11 +204,7 @@ class GenericStore(Store):
         if self.breaker.is_open:
             self.breaker.admit()
         try:
-            if observer.get() is None:
-                yield
-            else:
-                with hidden_lookups():  # of the fence, the claims and the marks
-                    yield
+            yield
         except Exception as error:  # each backend raises its own errors when it is down
             raise self._unavailable(error) from error
         else:

@@ -59,7 +59,6 @@ class CacheUse:
 
 observer: ContextVar[CacheUse | None] = ContextVar("warmer_observer", default=None)
 """The counter for calls in this context; None: calls are not counted."""
-_hides_lookups: ContextVar[bool] = ContextVar("warmer_hides_lookups", default=False)
 
 
 @contextmanager
@@ -81,15 +80,5 @@ def called(alias: str) -> Iterator[None]:
 def looked_up(alias: str, *, keys: int, found: int) -> None:
     """Count a lookup of keys."""
     use = observer.get()
-    if use is not None and not _hides_lookups.get():
+    if use is not None:
         use.add(alias, Use(hits=found, misses=keys - found))
-
-
-@contextmanager
-def hidden_lookups() -> Iterator[None]:
-    """Count the calls of a block, but not its lookups."""
-    token = _hides_lookups.set(True)
-    try:
-        yield
-    finally:
-        _hides_lookups.reset(token)

@@ -55,15 +55,14 @@ class ClusterStore(RedisStore):
 
     def _each(self, command: str, names: Iterable[str]) -> list[Any]:
         with self._cluster() as cluster:
-            commands = {index: (slot_of(name), (command, name)) for index, name in enumerate(names)}
-            return list(cluster.ask_each(commands).values())
+            return cluster.each(command, names)
 
     def sweep(self) -> None:
         with self._cluster() as cluster:
             for _ in range(2):  # one pass finds a key that moved during the other
                 for node in cluster.primaries():
                     for names in found(node, self._names.patterns()):
-                        cluster.ask_each({name: (slot_of(name), ("UNLINK", name)) for name in names})
+                        cluster.each("UNLINK", names)
 
     def _cluster(self) -> AbstractContextManager[Cluster]:
         return cast(AbstractContextManager[Cluster], self._server())

@@ -83,26 +83,24 @@ class Cluster(RedisCluster):
             self.nodes_manager.nodes_cache[node.name] = node
         return node
 
-    def mget(self, keys: Any, *args: Any) -> Any:
-        """Return the values of keys in any slots.
+    def each(self, command: str, names: Iterable[Any]) -> list[Any]:
+        """Send a command for each name, in one round trip to each node; return the answers.
 
-        Each key is a command of its own, because a command with several keys fails as a whole while a slot is
-        moving.
+        A command with several keys would fail as a whole while a slot is moving, and redis-py's own pipeline
+        raises errors that are no RedisError.
         """
-        names = [*([keys] if isinstance(keys, str | bytes) else keys), *args]
-        commands = {index: (self._slot_of(name), ("MGET", name)) for index, name in enumerate(names)}
-        return [found for (found,) in self.ask_each(commands).values()]
+        commands = {index: (self._slot_of(name), (command, name)) for index, name in enumerate(names)}
+        return list(self.ask_each(commands).values())
 
-    # For the same reason. redis-py sends them by a pipeline, whose errors are no RedisError.
+    def mget(self, keys: Any, *args: Any) -> Any:
+        names = [*([keys] if isinstance(keys, str | bytes) else keys), *args]
+        return [found for (found,) in self.each("MGET", names)]
+
     def delete(self, *names: Any) -> int:
-        return self._count("DEL", names)
+        return sum(self.each("DEL", names))
 
     def exists(self, *names: Any) -> int:
-        return self._count("EXISTS", names)
-
-    def _count(self, command: str, names: Iterable[Any]) -> int:
-        commands = {index: (self._slot_of(name), (command, name)) for index, name in enumerate(names)}
-        return sum(self.ask_each(commands).values())
+        return sum(self.each("EXISTS", names))
 
     def _slot_of(self, name: Any) -> int:
         slot: int = self.keyslot(name)  # type: ignore[no-untyped-call]  # also of bytes, as SCAN returns them
@@ -164,25 +162,6 @@ _clusters: dict[str, Cluster] = {}
 os.register_at_fork(after_in_child=_clusters.clear)
 
 
-def connect(location: str, options: Mapping[str, Any]) -> Cluster:
-    """Return this process's client of a cluster; the first call connects.
-
-    Args:
-        location: `redis-cluster://[user:password@]host:6379,host2:6379`, or `rediss-cluster://` for TLS.
-        options: the `OPTIONS` of the cache.
-
-    Raises:
-        ConnectionError: none of the nodes answers.
-    """
-    # Retries of each node would multiply those of the cluster. A blocking pool does not work either: the
-    # client closes idle connections when it refreshes its list of nodes, while another thread takes them.
-    pool = {k: v for k, v in options.get("CONNECTION_POOL_KWARGS", {}).items() if k != "retry"}
-    key = repr((location, pool))
-    if key not in _clusters:
-        _clusters.setdefault(key, _connect(location, pool))
-    return _clusters[key]
-
-
 def _parse(location: str) -> tuple[str, list[str], str]:
     """Return the parts of a cluster's address: scheme and login, HOST:PORT of each node, and query.
 
@@ -233,12 +212,18 @@ class ClusterClient(DefaultClient):  # type: ignore[misc]  # django-redis has no
         return found
 
     def connect(self, index: int = 0) -> Cluster:
-        """Return the cluster's client.
+        """Return this process's client of the cluster; the first call connects.
 
         Raises:
             ConnectionError: none of the nodes answers.
         """
-        return connect(self._server[0], self._options)
+        # Retries of each node would multiply those of the cluster. A blocking pool does not work either: the
+        # client closes idle connections when it refreshes its list of nodes, while another thread takes them.
+        pool = {k: v for k, v in self._options.get("CONNECTION_POOL_KWARGS", {}).items() if k != "retry"}
+        key = repr((self._server[0], pool))
+        if key not in _clusters:
+            _clusters.setdefault(key, _connect(self._server[0], pool))
+        return _clusters[key]
 
     def get_client(self, write: bool = True, tried: list[int] | None = None) -> Cluster:
         try:
