@@ -17,7 +17,6 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from warmer.conf import conf
 from warmer.context import own_write
-from warmer.exceptions import StoreUnavailable
 from warmer.keys import ANY_ID, Names
 from warmer.report import describe
 from warmer.stores.base import Cached, Invalidation, Keys, Peeked, Store, UnderWay, Values, Written
@@ -252,10 +251,7 @@ class RedisStore(Store):
             yield from codec.ids_of(server, self._names.patterns()[0])
 
     def _decode(self, raw: Mapping[str, bytes | None], level: int = logging.WARNING) -> dict[str, Any]:
-        """Return the values of the keys that have one.
-
-        A value that cannot be decoded, e.g. of another serializer, is deleted, so that a reader can claim it.
-        """
+        """Return the values of the keys that have one; delete those of other serializers, to be claimed."""
         values, unreadable = {}, []
         for key, value in raw.items():
             if value is not None:
@@ -292,8 +288,6 @@ def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Ite
                 yield server
     except (RedisError, RedisClusterException, OSError) as error:
         raise failed(alias, server, error, breaker) from error
-    except StoreUnavailable:
-        raise  # nothing was sent: the key's name is ambiguous
     except BaseException:  # an interrupt: the pool has the connection while its answer is outstanding
         disconnect_idle(server)
         raise
