@@ -24,6 +24,7 @@ from django.db import Error, connections, router, transaction
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
+from warmer.exceptions import StoreUnavailable
 from warmer.invalidation.sources import sources
 from warmer.stores import place_of
 
@@ -109,21 +110,21 @@ def forget_tables() -> None:
     _tables.clear()
 
 
-def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str, T], dict[str, Error]]:
+def visit(ask: Callable[[str], T], using: Iterable[str] = ()) -> tuple[dict[str, T], dict[str, Exception]]:
     """Call a function for each database that keeps records; an unresponsive one does not affect the others.
 
     Args:
         using: the databases; default: all.
 
     Returns:
-        The results, and the errors of the databases that do not answer.
+        The results, and the errors of the databases, or caches, that do not answer.
     """
-    found, unanswered = {}, {}
+    found, unanswered = {}, dict[str, Exception]()
     for alias in using or written():
         try:
             if are_kept(alias):
                 found[alias] = ask(alias)
-        except Error as error:
+        except (Error, StoreUnavailable) as error:
             unanswered[alias] = error
     return found, unanswered
 

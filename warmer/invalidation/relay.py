@@ -24,6 +24,7 @@ from django.db.models.functions import Now
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
+from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
 from warmer.invalidation.apply import apply, invalidate_ids, other_cache, take_purge
 from warmer.invalidation.recording import record_of_ids
@@ -103,7 +104,7 @@ class Relay:
         return sum(done.values())
 
     def _poll_one(self, using: str) -> int:
-        done, above, replayed = 0, 0, set[int]()
+        done, above, failed, replayed = 0, 0, None, set[int]()
         known = self._replayed.get(using, frozenset())
         again = time.monotonic() < self._replays_until
         while (page := _page(using, above=above, again=again)) != []:
@@ -115,8 +116,12 @@ class Relay:
             above = page[-1].id
             waiting = [each.id for each in page if not each.is_applied]
             new = [each for each in page if each.id not in known]
-            if new:
-                apply(new, using=using, sweep=True, lag=_age_of(new[0], using=using))
+            try:
+                if new:
+                    apply(new, using=using, sweep=True, lag=_age_of(new[0], using=using))
+            except StoreUnavailable as error:  # the next page may be of jobs in another cache
+                failed = error
+                continue
             replayed.update(each.id for each in page if again or each.is_applied)
             if waiting and other_cache(ask=True):
                 replayed.update(waiting)
@@ -128,6 +133,8 @@ class Relay:
         if take_purge(using) and not upkeep.is_read_only(using):
             upkeep.purge(using=using, thoroughly=True)
             upkeep.collapse(using=using)  # also of jobs that are gone, whose triggers still record
+        if failed is not None:
+            raise failed
         return done
 
     def notice(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
@@ -128,10 +128,15 @@ class Watcher:
             return True
         if not captures_by_triggers() or not are_kept(self.using):
             return on_miss and _is_snapshot(self._connection())
-        if self._answer is None or self._answer[0] != self._statements:
-            changed, reads_snapshot = _ask(self._connection())
-            self._answer = (self._statements, changed, reads_snapshot)  # this query is a statement, too
-        _, changed, reads_snapshot = self._answer  # valid until the next statement
+        try:
+            if self._answer is None or self._answer[0] != self._statements:
+                changed, reads_snapshot = _ask(self._connection())
+                self._answer = (self._statements, changed, reads_snapshot)  # this query is a statement, too
+            _, changed, reads_snapshot = self._answer  # valid until the next statement
+        except Error:
+            if on_miss:
+                raise
+            return False  # a failed transaction can only be rolled back, so cached values are right
         if means.isdisjoint(changed):
             return reads_snapshot
         self.expect(changed=changed)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from psycopg import sql
 
@@ -16,6 +16,7 @@ from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import INSERT, Things, execute, fetch
 from tests.package.invalidation.capture.world import World
 from tests.support.others import in_thread
+from tests.support.transactions import rolled_back
 from warmer.invalidation import Relay, apply, records, triggers
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
@@ -239,3 +240,14 @@ def test_mark__does_not_read_applied_records_that_a_snapshot_keeps() -> None:
         (_, update) = mark.split("; ")
         ((plan,),) = fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {update}")
     assert plan[0]["Plan"]["Shared Hit Blocks"] < 100
+
+
+def test_hit__in_a_transaction_that_failed_gives_what_is_cached(known: Things) -> None:
+    assert records.are_kept("default")
+    cache.set(known.job.key(1), "kept")
+    with rolled_back():
+        execute(INSERT)
+        with suppress(DataError):
+            execute("SELECT 1 / 0")
+        assert known.job.get(1) == "kept"
+    assert known.job.get(1) == "kept"

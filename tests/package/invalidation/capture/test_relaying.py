@@ -3,7 +3,7 @@
 from datetime import timedelta
 from itertools import chain, repeat
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 from django.db import OperationalError, connection, models
@@ -12,7 +12,9 @@ from django.utils import timezone
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, unapplied
 from tests.support.keyed import received
-from warmer.invalidation import Relay, apply, records, upkeep
+from warmer.exceptions import StoreUnavailable
+from warmer.invalidation import Relay, apply, records, relay, upkeep
+from warmer.invalidation.records import fingerprint
 from warmer.invalidation.sources import sources
 from warmer.models import ChangeRecord
 from warmer.stores.redis.store import RedisStore
@@ -120,3 +122,24 @@ def test_purge__is_made_at_commits_too_now_and_then(known: Things, monkeypatch: 
         old = ChangeRecord.objects.create(source="old", applied_at=timezone.now() - timedelta(days=2))
         known.model.objects.create(owner=1)
         assert ChangeRecord.objects.filter(pk=old.pk).exists() != is_due
+
+
+@pytest.mark.parametrize("applied_by", ["", "0123456789abcdef"], ids=["nobody", "another"])
+def test_relay__goes_on_with_the_next_page_when_a_cache_is_away(
+    applied_by: str, known: Things, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outsiders.run(INSERT, INSERT.replace("1", "2"))
+    ours = Relay()
+    if applied_by:
+        first = ChangeRecord.objects.earliest("pk")
+        ChangeRecord.objects.filter(pk=first.pk).update(applied_by=applied_by, applied_at=timezone.now())
+    answers = chain([StoreUnavailable("away")], repeat(DEFAULT))
+    monkeypatch.setattr(records, "PAGE", 1)
+    monkeypatch.setattr(relay, "apply", Mock(wraps=apply.apply, side_effect=answers))
+    with pytest.raises(StoreUnavailable):
+        ours.poll()
+    assert known.gone() == {2}
+    found = ChangeRecord.objects.order_by("pk").values_list("applied_by", flat=True)
+    assert list(found) == [applied_by, fingerprint()]
+    ours.poll()
+    assert (known.gone(), unapplied()) == ({1, 2}, 0)
