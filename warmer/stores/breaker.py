@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from threading import Lock
+from threading import RLock
 from time import monotonic
 from typing import Any
 
@@ -41,57 +41,13 @@ class Breaker:
 
     def close(self) -> None:
         """Reset the state, e.g. after a fork, when a lock may be held by a thread that no longer exists."""
-        self._lock = Lock()
+        self._lock = RLock()
         self.is_open = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self._wait = FIRST_WAIT_SECONDS
-        self._probes_at = self._opened_at = self._logged_at = 0.0
-        self._is_probed = False
-        self._refused = 0
-        self._error = self._refusal = self._cause = ""
 
     @property
     def open_seconds(self) -> float:
         """For how many seconds the circuit has been open; 0: it is closed."""
         return monotonic() - self._opened_at if self.is_open else 0.0
-
-    def admit(self) -> None:
-        """Return if a call may be made: the circuit is closed, or this call is the next probe.
-
-        Raises:
-            CircuitOpen: it may not.
-        """
-        with self._lock:
-            now = monotonic()
-            if self._is_refused(now):
-                raise CircuitOpen(self._refusal, cause=self._cause)
-            if self.is_open:
-                self._is_probed = True
-                self._probes_at = now + LONGEST_WAIT_SECONDS  # if this call's result is never reported
-
-    def refuses(self) -> bool:
-        """Return whether a call is refused now; cheaper than the error that `admit` raises."""
-        if not self.is_open:
-            return False
-        with self._lock:
-            return self._is_refused(monotonic())
-
-    def _is_refused(self, now: float) -> bool:
-        if not self.is_open or now >= self._probes_at:
-            return False
-        self._refused += 1
-        if now - self._logged_at >= LOG_SECONDS:
-            self._logged_at = now
-            logger.warning(
-                "%s has not answered for %.0f s; this process skipped %s: %s",
-                self.name,
-                self.open_seconds,
-                counted(self._refused, "call"),
-                self._error,
-            )
-        return True
 
     def failed(self, error: BaseException) -> None:
         """Open the circuit, or keep it open: the cache did not answer a call.
@@ -104,7 +60,7 @@ class Breaker:
             if not self.is_open and str(error).startswith("Timeout writing"):
                 return
             if not self.is_open:
-                self._begin()
+                self._wait, self._is_probed, self._refused = FIRST_WAIT_SECONDS, False, 0
                 self._error, self._cause = describe(error), type(error).__name__
                 self._refusal = f"{self.name} does not answer, so calls to it are suspended: {self._error}"
                 self._opened_at = self._logged_at = now
@@ -127,6 +83,35 @@ class Breaker:
                     "%s answers again; this process skipped %s since the first failure %.1f s ago",
                     *(self.name, counted(self._refused, "call"), seconds),
                 )
+
+    def admit(self) -> None:
+        """Return if a call may be made: the circuit is closed, or this call is the next probe.
+
+        Raises:
+            CircuitOpen: it may not.
+        """
+        with self._lock:
+            if self.refuses():
+                raise CircuitOpen(self._refusal, cause=self._cause)
+            if self.is_open:
+                self._is_probed = True
+                # If this call's result is never reported.
+                self._probes_at = monotonic() + LONGEST_WAIT_SECONDS
+
+    def refuses(self) -> bool:
+        """Return whether a call is refused now; cheaper than the error that `admit` raises."""
+        with self._lock:
+            now = monotonic()
+            if not self.is_open or now >= self._probes_at:
+                return False
+            self._refused += 1
+            if now - self._logged_at >= LOG_SECONDS:
+                self._logged_at = now
+                logger.warning(
+                    "%s has not answered for %.0f s; this process skipped %s: %s",
+                    *(self.name, self.open_seconds, counted(self._refused, "call"), self._error),
+                )
+            return True
 
 
 _breakers: dict[str, Breaker] = {}
