@@ -86,12 +86,20 @@ def create_tables() -> None:
 
 
 def database_version() -> dict[str, str]:
-    """Return the version of the database by its name."""
+    """Return the version of the database by its name, and whether its commits wait for the disk."""
+    if connection.vendor == "postgresql":
+        names = ("server_version", "fsync", "synchronous_commit")
+        release, fsync, commit = (_answer(f"SHOW {name}") for name in names)
+        return {"PostgreSQL": f"{release.split()[0]} (fsync={fsync}, synchronous_commit={commit})"}
+    journal, number = (_answer(f"PRAGMA {name}") for name in ("journal_mode", "synchronous"))
+    synchronous = SYNCHRONOUS[int(number)]
+    return {"SQLite": f"{sqlite3.sqlite_version} (journal_mode={journal}, synchronous={synchronous})"}
+
+
+def _answer(sql: str) -> str:
     with connection.cursor() as cursor:
-        if connection.vendor != "postgresql":
-            return {"SQLite": sqlite3.sqlite_version}
-        cursor.execute("SHOW server_version")
-        return {"PostgreSQL": cursor.fetchone()[0].split()[0]}
+        cursor.execute(sql)
+        return str(cursor.fetchone()[0])
 
 
 def machine() -> str:

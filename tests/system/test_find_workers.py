@@ -17,7 +17,7 @@ def test_find_workers__says_who_consumes_the_queue(
     assert find_workers("warming", timeout=SECONDS).names == (worker.hostname(),)
     assert find_workers("warming", timeout=5).names == (worker.hostname(),)
     found = find_workers("nobody", timeout=5)
-    assert (found.names, found.problem) == ((), "no worker answered")
+    assert (found.names, found.problem) == ((), "no worker that answered consumes the queue 'nobody'")
     with Redis.from_url(project.environment["CELERY_BROKER_URL"], decode_responses=True) as broker:
         assert [key for key in broker.scan_iter() if "reply" in key] == []
 

@@ -84,6 +84,8 @@ def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
     if queue in found:
         return Workers(names=tuple(found[queue]))
     start = f"Start 'celery -A {app_name()} worker -Q {queue}'."
+    if found:  # they run, so do not say that none does
+        return Workers(problem=f"no worker that answered consumes the queue {queue!r}", advice=start)
     return Workers(problem="no worker answered", advice=start)
 
 

@@ -98,6 +98,7 @@ class Command(WarmerCommand):
         )
         caches = {spec.cache: spec.store for spec in specs}
         for store in caches.values():
+            store.ping()  # also a node of a cluster that answers for its own slots
             store.token(())  # a server that rejects writes answers a ping
         on_workers = self._is_for_workers(watcher, options)
         for alias in caches:
@@ -124,12 +125,15 @@ class Command(WarmerCommand):
             found = tasks.find_workers(queue)
             if found.names:
                 continue
+            undone = f"{capfirst(found.problem)}. {self.undone} {found.advice}"
+            if watcher.is_out_of_time:
+                raise CommandError(f"Out of time: {undone}", returncode=OUT_OF_TIME)
             if options["no_wait"] and found.may_work:
                 watcher.say(f"The runs are queued, though {found.problem}.")
                 continue
             if options["workers"] or options["no_wait"]:
                 hint = " If one runs but does not answer, use --workers --no-wait." if found.may_work else ""
-                raise CommandError(f"{capfirst(found.problem)}. {self.undone} {found.advice}{hint}")
+                raise CommandError(undone + hint)
             watcher.say(f"Warming in this process: {found.problem}.")
             return False
         return bool(watcher.specs)
