@@ -229,7 +229,8 @@ def _infos(alias: str) -> list[Mapping[str, Any]]:
         with connected(alias, codec.connect, breaker_of(alias)) as client:
             server: Any = client
             nodes = map(server.get_redis_connection, server.get_primaries()) if codec.is_cluster else [server]
-            infos = [_info(node) for node in nodes]
+            # A server that is loading its data rejects PING, but not INFO.
+            infos = [node.info() for node in nodes if node.ping()]
             if all(info.get("role") == "master" for info in infos):
                 return infos
             if codec.is_cluster:
@@ -239,12 +240,3 @@ def _infos(alias: str) -> list[Mapping[str, Any]]:
     except StoreUnavailable:
         pass
     return []
-
-
-def _info(node: Any) -> Mapping[str, Any]:
-    # A server that is loading its data rejects PING, but not INFO.
-    pipeline = node.pipeline(transaction=False)
-    pipeline.ping()
-    pipeline.info()
-    info: Mapping[str, Any] = pipeline.execute()[1]
-    return info
