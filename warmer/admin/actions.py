@@ -104,6 +104,9 @@ def _audit(_user: Any, spec: JobSpec, *, repair: bool = False) -> Done:
 
 def _warm_key(_user: Any, spec: JobSpec, *, text: str) -> Done:
     id = id_of(spec, text)
+    if isinstance(id, str) and not any(True for _ in find_ids(spec, at_most=1)):
+        # A loader that gets a string instead of an int may find no value, which `negative_timeout` caches.
+        raise InvalidId(f"{spec.name} currently declares no ids, so the type of its ids is unknown")
     key = spec.key.key(id)
     report = pipeline.warm(spec, None if id is None else [id])
     outcome = next(each for each in Outcome if getattr(report, each.value))

@@ -113,6 +113,15 @@ def test_actions__change_this_key_only_and_are_logged(operator: Client) -> None:
     ]
 
 
+def test_warm__without_declared_ids_is_refused(operator: Client) -> None:
+    @warm_many("thing:{id}", name="things", ids=list, negative_timeout=60)
+    def things(ids: Sequence[Any]) -> Any:
+        return {id: SECRET for id in ids if id == 7}  # not for "7"
+
+    assert post(operator, "warm_key", "7")[0].startswith("error: ")
+    assert things.get(7) == SECRET
+
+
 @pytest.mark.parametrize(
     ("declared", "id", "said"),
     [([1, 4], "4", "error: Not warmed: thing:4: no_value"), ([1, 4], "nothing\0", "error: ")],
