@@ -2,6 +2,7 @@
 
 from warmer.runs.lifecycle import (
     Opened,
+    beat,
     cancel,
     close_stalled,
     expect,

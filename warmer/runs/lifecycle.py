@@ -141,6 +141,12 @@ def is_current(run: WarmingRun) -> bool:
     return WarmingRun.objects.filter(_attempt(run, State.RUNNING)).exists()
 
 
+def beat(run: WarmingRun) -> bool:
+    """Record a sign of progress; return whether a run is still running, in the same attempt."""
+    current = WarmingRun.objects.filter(_attempt(run, State.RUNNING))
+    return bool(current.update(heartbeat_at=timezone.now()))
+
+
 def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: str = "") -> int:
     """Count batches, and end the run if they were the last.
 

@@ -22,6 +22,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
 from warmer.models import Trigger, WarmingRun
+from warmer.monitoring.observation import observe
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
 from warmer.stores import difference
@@ -220,7 +221,7 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
         return
     count = 0
     for count in batch_queue.write(run, every):  # noqa: B007 - the last one counts them all
-        if not runs.is_current(run):
+        if not runs.beat(run):
             logger.info("%s has ended: its batches are not sent", run)
             return
     if runs.expect(run, batches=count, report=batches.report):
@@ -249,6 +250,7 @@ def _spec_here(task: Task, run: WarmingRun) -> JobSpec | None:
     if not found:
         return spec
     runs.fail(run, f"Worker {_worker(task)} and web use different caches: {found}.")
+    observe(spec, interrupts=INTERRUPTS)  # so that the overview and the doctor show this worker's cache
     return None
 
 

@@ -1,6 +1,6 @@
 """A run on workers: `start_run` finds the ids and sends batches, each of which counts once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -11,11 +11,13 @@ from uuid import UUID
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
+from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import ResponseError
 
 from tests.package.tasks.conftest import away, start, work, work_off
 from warmer import jobs, runs, tasks, warm_many
+from warmer.conf import conf
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.runs.execution import execute
@@ -45,6 +47,23 @@ def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None
     runs.record_batches(first, {1: run.report})
     start(run)
     assert (run.state, run.attempt, run.written, run.batches_done) == (State.COMPLETE, 2, 10, 3)
+
+
+def test_start_run__storing_many_batches_is_progress(
+    job: Any, messages: list[Any], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*given: Any) -> Iterator[int]:
+        for number in store(*given):
+            WarmingRun.objects.update(heartbeat_at=timezone.now() - 2 * conf.STALL_TIMEOUT)
+            yield number
+            assert runs.close_stalled() == 0
+
+    store = batch_queue.write
+    monkeypatch.setattr(batch_queue, "write", write)
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    run = runs.open_run("t", Trigger.COMMAND).run
+    start(run)
+    assert (run.state, len(messages)) == (State.RUNNING, 3)
 
 
 @pytest.mark.parametrize(
