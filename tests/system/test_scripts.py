@@ -90,7 +90,7 @@ def test_setup__says_what_is_missing__then_installs_once_by_uv_or_pip__and_tries
     said = [done.stderr for done in both]
     assert [done.returncode for done in both] == [0, 0], said
     assert sum("installing requirements-dev.txt with pip" in each for each in said) == 1
-    assert sum("waiting for it" in each for each in said) == 1
+    assert sum("waiting for another process" in each for each in said) == 1
     assert checkout.prefix() == str(checkout.folder / ".venv")
     assert os.access(half_made / "pip", os.X_OK)
 
