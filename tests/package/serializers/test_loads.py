@@ -5,6 +5,7 @@ import pickle
 import tracemalloc
 import zlib
 from contextlib import suppress
+from datetime import timedelta
 from functools import reduce
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.package.serializers.values import SERIALIZER, VALUES
 from warmer.context import own_write
 from warmer.exceptions import UnreadableValue, UnsupportedValue
 from warmer.serializers.django_redis import MARK, LongValueCompressor, MsgspecSerializer
+from warmer.serializers.packing import DATETIME, TUPLE
 
 encode = msgspec.msgpack.encode
 
@@ -84,14 +86,20 @@ def test_loads__of_every_extension_with_nonsense__is_a_value_or_one_error(payloa
     [
         *[kind + b"\xff\xff\xff\xff\x05" for kind in (b"\xdd", b"\xdf", b"\xc6", b"\xc9")],
         *[kind * 100_000 for kind in (b"\x91", b"\x81")],
-        *[extension(5, encode(["2026-01-01", 0, zone])) for zone in ("../x", "Europe", "No/Zone")],
-        reduce(lambda inner, _: encode([msgspec.msgpack.Ext(1, inner)]), range(3000), b"\x90"),
+        *[extension(DATETIME, encode(["2026-01-01", 0, zone])) for zone in ("../x", "Europe", "No/Zone")],
+        reduce(lambda inner, _: encode([msgspec.msgpack.Ext(TUPLE, inner)]), range(3000), b"\x90"),
     ],
     ids=lambda data: data[:8].hex(),
 )
 def test_loads__of_what_claims_too_much__is_one_error(data: bytes) -> None:
     with pytest.raises(UnreadableValue):
         SERIALIZER.loads(MARK + data)
+
+
+def test_format__codes_stay_those_of_values_that_are_cached() -> None:
+    assert SERIALIZER.dumps((1,)) == MARK + extension(3, encode([1]))
+    assert SERIALIZER.dumps({1}) == MARK + extension(4, encode([1]))
+    assert SERIALIZER.dumps(timedelta(1))[len(MARK) :] == extension(10, encode([1, 0, 0]))
 
 
 def test_mark__begins_nothing_that_django_redis_takes_for_a_number() -> None:
