@@ -4,8 +4,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from django.core.cache.backends.locmem import LocMemCache
 
-from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry
+from tests.package.doctor.support import BACKENDS, USED, Examine, cache_entry, expect
 from warmer.doctor.checks.connection import unusable
 
 DJANGO_REDIS = "django_redis.cache.RedisCache"
@@ -67,3 +68,17 @@ def test_timeouts(examine: Examine, changed: dict[str, Any], name: str) -> None:
     found = examine("timeouts", entry)
     assert found.severity == ("warning" if name else "ok")
     assert found.fix.startswith(f'CACHES["other"]["OPTIONS"]["{name}"] = 0.5' if name else "")
+
+
+class WithoutRedis(LocMemCache):
+    """Like Django's own Redis cache where redis is not installed: only a call finds out."""
+
+    def _missing(self, *args: Any, **kwargs: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'redis'")
+
+    get = get_many = set_many = delete = delete_many = add = set = _missing  # type: ignore[assignment]
+
+
+def test_reachability__without_the_package_of_a_backend(examine: Examine) -> None:
+    found = examine("reachability", {"BACKEND": f"{__name__}.WithoutRedis"})
+    expect(found, "error", says="No module named 'redis'", fix="pip install redis\n")

@@ -47,8 +47,7 @@ def unusable(alias: str, problem: str) -> Finding:
         fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
     elif "decode_responses" in problem:
         fix = f"Remove decode_responses from the OPTIONS or the LOCATION of CACHES[{alias!r}]."
-    elif missing := MISSING.search(problem):
-        fix = f"pip install {missing[1].replace('_', '-')}\nin this Python, and add it to your requirements."
+    fix = _installing(problem) or fix
     message = f"{_named(alias)} cannot be used: {problem}."
     return error(message, why="Every use raises an error.", fix=fix, check="warmer.E002")
 
@@ -177,7 +176,16 @@ def _try_writing(cache: Cache) -> Finding:
         if cache.server is not None:
             return explain(problem, cache.server.place, cache.alias)
         fix = cache.setting("LOCATION", value="...") + "\nmust lead to a cache that is up and has room."
+        fix = _installing(str(problem)) or fix  # Django's RedisCache imports redis at its first call
         return error(f"{str(problem).rstrip('.')}.", why=COLD, fix=fix)
+
+
+def _installing(problem: str) -> str:
+    """Return how to install the package that an error names; empty if it names none."""
+    missing = MISSING.search(problem)
+    if missing is None:
+        return ""
+    return f"pip install {missing[1].replace('_', '-')}\nin this Python, and add it to your requirements."
 
 
 def _named(alias: str) -> str:
