@@ -138,7 +138,7 @@ def draw(result: Result) -> str:
     figure = "Operations a second: longer" if result.shows == "rate" else "Time of an operation: shorter"
     body = [
         _text(MARGIN, MARGIN + 14, result.summary.partition(":")[0], "title"),
-        _text(MARGIN, MARGIN + 36, f"{figure} is better.", "note"),
+        _text(MARGIN, MARGIN + 36, f"{figure} is better. The thin line is the range of the rounds.", "note"),
     ]
     values = [_value(result, row) for table in result.tables for row in table.rows]
     room = WIDTH - LEFT - MARGIN - 8 - LETTER * max(map(len, values))
