@@ -10,7 +10,7 @@ import pytest
 from django.core.cache import cache, caches
 from redis import Connection
 from redis.cluster import ClusterNode
-from redis.exceptions import ClusterCrossSlotError
+from redis.exceptions import ClusterCrossSlotError, ResponseError
 
 from config.redis_url import cache_settings
 from embedded.redis_cluster import RedisCluster
@@ -19,17 +19,24 @@ from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from tests.package.stores.contract import FencedContract
 from tests.support.clusters import cluster_caches
 from tests.support.stores import SUPERSEDED, WRITTEN, answers, fill, invalidate_all, open_things
-from warmer.exceptions import StoreUnavailable
+from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.report import Outcome
 from warmer.stores import Claim, Token, breaker, incarnation_of
+from warmer.stores.breaker import Breaker
 from warmer.stores.redis import codec
-from warmer.stores.redis.connections import SLOTS, slot_of, tags
+from warmer.stores.redis.connections import SLOTS, failed, slot_of, tags
 
 
 def test_tags__lead_to_their_slots() -> None:
     assert {slot: slot_of(f"{{{tag}}}:anything{{else}}") for slot, tag in tags().items()} == {
         slot: slot for slot in SLOTS
     }
+
+
+@pytest.mark.parametrize("answer", ["MOVED 866 127.0.0.1:7000", "CLUSTERDOWN The cluster is down"])
+def test_node__found_by_a_redis_py_5_that_has_no_class_for_its_answer(answer: str) -> None:
+    error = failed("default", None, ResponseError(answer), Breaker("The cache 'default'"))
+    assert isinstance(error, NodeOfCluster)
 
 
 class TestCluster(FencedContract):

@@ -90,7 +90,9 @@ def failed(alias: str, server: Any, error: Exception, breaker: Breaker) -> Store
     at = "" if server is None else f" at {address(server)}"
     is_single = not isinstance(server, RedisCluster)
     is_redirected = isinstance(error, AskError | ClusterCrossSlotError | ClusterDownError)
-    if is_single and is_redirected:
+    # redis-py 5 has no classes for these outside a cluster's client.
+    told = ("ASK ", "CLUSTERDOWN ", "CROSSSLOT ", "MOVED ")
+    if is_single and (is_redirected or str(error).startswith(told)):
         return NodeOfCluster(f"The cache {alias!r}{at} {NodeOfCluster.advice}")
     found = StoreUnavailable(f"The cache {alias!r}{at} does not answer as expected: {describe(error)}")
     found.is_logged = is_away and breaker.is_open
