@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -23,6 +24,9 @@ from warmer.tasks.runs import INTERRUPTS, PATIENT, request_run
 
 logger = logging.getLogger(__name__)
 
+# While several beats run, only the first one warms a job whose last scheduled run is younger than this share
+# of its interval. Below one, as messages may be some time in the queue.
+SHARE_OF_INTERVAL = 0.9
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
 # The sample of a requested audit. If all of it is right, so are at least 99.4 % of all keys.
@@ -36,14 +40,20 @@ worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_c
 
 @shared_task(name="warmer.scheduled_run", bind=True, **PATIENT)
 def scheduled_run(self: Task, job: str) -> None:
-    """Request a scheduled run; beat sends this when a job is due. If several beats run, only one counts."""
+    """Request a scheduled run; beat sends this when a job is due.
+
+    If several beats run, one of them counts. The others do until it has warmed the job lately, because it may
+    have been stopped minutes ago.
+    """
     try:
         spec = jobs[job].spec
     except UnknownJob as error:  # during a rollout
         logger.warning("A scheduled run was skipped: %s Is the worker's code that of beat?", error)
         return
     beats = BeatProcess.objects.at_once()
-    if self.request.origin in beats[1:]:
+    since = timezone.now() - (spec.every or timedelta()) * SHARE_OF_INTERVAL
+    is_warmed = WarmingRun.objects.filter(job=job, trigger=Trigger.SCHEDULE, requested_at__gt=since)
+    if self.request.origin in beats[1:] and is_warmed.exists():
         logger.warning("%s is not warmed twice: %d beats run, %s", job, len(beats), ", ".join(beats))
         return
     opened = request_run(job, Trigger.SCHEDULE, expires_in=spec.every)

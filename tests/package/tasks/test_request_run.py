@@ -168,7 +168,19 @@ def test_scheduled_run__of_a_second_beat_is_skipped(job: Any) -> None:
     now = timezone.now()
     for name in ("gen1@a", "gen2@b"):
         BeatProcess.objects.create(name=name, first_at=now - timedelta(hours=1), last_at=now)
-    for origin, count_of_runs in (("gen2@b", 0), ("gen1@a", 1), ("gen3@shell", 2)):
+    for origin, count_of_runs in (("gen1@a", 1), ("gen2@b", 1), ("gen3@shell", 2)):
         with received(scheduled_run, origin=origin):
             scheduled_run.run("t")
         assert WarmingRun.objects.count() == count_of_runs
+
+
+def test_scheduled_run__of_a_second_beat_counts_if_the_first_was_stopped_before_the_job_was_due(job: Any) -> None:
+    now = timezone.now()
+    for name, ago in (("gen1@a", timedelta(minutes=2)), ("gen2@b", timedelta())):
+        BeatProcess.objects.create(name=name, first_at=now - timedelta(hours=1), last_at=now - ago)
+    WarmingRun.objects.create(
+        job="t", trigger="schedule", state=State.COMPLETE, requested_at=now - timedelta(minutes=15), expires_at=now
+    )
+    with received(scheduled_run, origin="gen2@b"):
+        scheduled_run.run("t")
+    assert WarmingRun.objects.count() == 2
