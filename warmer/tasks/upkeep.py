@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import task_postrun, worker_process_shutdown
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 from django.utils import timezone
 
 from warmer import runs
@@ -56,9 +57,18 @@ def scheduled_run(self: Task, job: str) -> None:
     if self.request.origin in beats[1:] and is_warmed.exists():
         logger.warning("%s is not warmed twice: %d beats run, %s", job, len(beats), ", ".join(beats))
         return
-    opened = request_run(job, Trigger.SCHEDULE, expires_in=spec.every)
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=_until_due_again(self, spec))
     if opened.joined:
         logger.info("%s is due, but %s has not ended: skipped", job, opened.run)
+
+
+def _until_due_again(task: Task, spec: JobSpec) -> timedelta | None:
+    """Return how long a message of beat is useful; beat sets this from the operator's interval."""
+    if not task.request.expires:
+        return spec.every
+    # Not `timezone.now()`, which is naive with USE_TZ off, when Celery's times are in UTC.
+    left: timedelta = maybe_make_aware(maybe_iso8601(task.request.expires)) - datetime.now(UTC)
+    return max(left, timedelta(seconds=1))
 
 
 @shared_task(name="warmer.close_stalled_runs", **PATIENT)

@@ -1,7 +1,8 @@
 """`request_run`, which every trigger calls: what it does and joins; refreshes and scheduled runs."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from tests.package.tasks.conftest import received
-from warmer import runs, warm, warm_many
+from warmer import runs, tasks, warm, warm_many
 from warmer.models import BeatProcess, State, Trigger, WarmingRun
 from warmer.tasks import close_stalled_runs, request_refresh, request_run, scheduled_run, start_run
 
@@ -152,11 +153,32 @@ def test_refresh__change_during_a_run_is_followed_by_another(job: Any) -> None:
 
 
 # -- from beat -----------------------------------------------------------------------------------------
-def test_scheduled_run__expires_when_the_next_is_due(job: Any) -> None:
-    scheduled_run("t")
+@pytest.mark.parametrize(
+    ("message_lives", "at_least", "at_most"),
+    [
+        (None, timedelta(minutes=15), timedelta(minutes=15)),
+        (timedelta(days=1), timedelta(hours=23), timedelta(days=1)),  # by the interval of an operator
+    ],
+)
+def test_scheduled_run__expires_when_the_next_is_due(
+    job: Any, message_lives: timedelta | None, at_least: timedelta, at_most: timedelta
+) -> None:
+    expires = message_lives and (timezone.now() + message_lives).isoformat()
+    with received(scheduled_run, expires=expires):
+        scheduled_run.run("t")
     run = WarmingRun.objects.get()
     assert (run.trigger, run.state) == ("schedule", State.COMPLETE)
-    assert run.expires_at - run.requested_at == timedelta(minutes=15)
+    assert at_least <= run.expires_at - run.requested_at <= at_most
+
+
+@pytest.mark.parametrize("zone", ["", "+00:00"])
+def test_scheduled_run__expires_with_its_message__where_use_tz_is_off(job: Any, settings: Any, zone: str) -> None:
+    settings.USE_TZ = False
+    at = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+    task: Any = SimpleNamespace(request=SimpleNamespace(expires=f"{at.isoformat()}{zone}"))
+    until = tasks.upkeep._until_due_again(task, job.spec)
+    assert until is not None
+    assert timedelta(minutes=59) < until <= timedelta(hours=1)
 
 
 def test_scheduled_run__of_a_job_that_this_release_does_not_declare_is_skipped() -> None:
