@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -77,6 +78,8 @@ def running_site(database: str = "sqlite") -> Iterator[Site]:
         create_tables()
         site.databases = database_version()
         site.callback(connection.close)
+        # At the end of the process the server no longer answers.
+        site.callback(import_module("warmer.filling.read_counters").flush)
         yield site
 
 
