@@ -2,7 +2,7 @@
 
 `warm`: each row reads the same users in its best way, and writes the same values with the same timeout and
 serializer into an empty cache. There are three tables: a plain profile of five short columns, which mostly
-compares the ways of writing; the site's whole profile, with a text and a date, where reading takes most of
+compares the ways of writing; the site's whole profile, with a bio and a date, where reading takes most of
 the time; and the whole profile with django-redis' default serializer (pickle).
 
 `parts`: where the time goes. Reading and encoding cost the same for every way to write the same values, which
@@ -66,7 +66,7 @@ def warm(rows: int, site: Site) -> list[Table[Row]]:
 
     return [
         table("a plain profile: five short columns", "plain", data.PLAIN),
-        table("the site's whole profile: with a text and a date", "default", data.WHOLE),
+        table("the site's whole profile: with a bio and a date", "default", data.WHOLE),
         table("the whole profile, by pickle: django-redis' own default", "pickled", data.WHOLE),
     ]
 
