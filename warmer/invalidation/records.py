@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from types import CodeType
 from typing import Any, TypeVar
 
 from django.apps import apps
@@ -277,12 +278,19 @@ def _make(_version: int, _caches: int) -> str:
 def _code_of(function: Any) -> str:
     """Return a string that differs between functions that do different things, even lambdas.
 
-    Not based on the source, because a deploy may replace the file while the process runs. Constants that are
-    functions or sets are left out: they have no text that is the same in every process.
+    Not based on the source, because a deploy may replace the file while the process runs.
     """
     named = function if hasattr(function, "__qualname__") else type(function)
     # Of a `partial`, or behind a decorator.
     code = getattr(inspect.unwrap(getattr(function, "func", function)), "__code__", None)
-    constants = [each for each in getattr(code, "co_consts", ()) if isinstance(each, str | int | float)]
-    names = (code.co_code.hex(), code.co_names) if code else ()
-    return f"{named.__module__}.{named.__qualname__} {names} {constants}"
+    return f"{named.__module__}.{named.__qualname__} {_text_of(code)}"
+
+
+def _text_of(constant: Any) -> str:
+    """Return code, or a constant in it, as a string that is the same in every process."""
+    if isinstance(constant, CodeType):  # also of a function in a function, such as a generator expression
+        return f"{constant.co_code.hex()} {constant.co_names} {_text_of(constant.co_consts)}"
+    if isinstance(constant, tuple | frozenset):
+        texts = list(map(_text_of, constant))
+        return str(sorted(texts) if isinstance(constant, frozenset) else texts)
+    return repr(constant)

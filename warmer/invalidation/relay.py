@@ -104,16 +104,17 @@ class Relay:
         return sum(done.values())
 
     def _poll_one(self, using: str) -> int:
-        done, above, failed, replayed = 0, 0, None, set[int]()
+        done, above, is_last, failed, replayed = 0, 0, False, None, set[int]()
         known = self._replayed.get(using, frozenset())
         again = time.monotonic() < self._replays_until
-        while (page := _page(using, above=above, again=again)) != []:
+        # Not until nothing waits: on a busy site, another change is always on its way.
+        while not is_last and (page := _page(using, above=above, again=again)) != []:
             if page is None:  # the records that it applied may still be there
                 replayed |= known
                 break
             if not above and len(page) == records.PAGE and upkeep.collapse(using=using):
                 continue  # there are fewer now
-            above = page[-1].id
+            above, is_last = page[-1].id, len(page) < records.PAGE
             waiting = [each.id for each in page if not each.is_applied]
             new = [each for each in page if each.id not in known]
             try:

@@ -47,6 +47,19 @@ def test_relay__goes_on_with_other_databases_when_one_fails(known: Things, monke
     assert (known.gone(), unapplied()) == ({1}, 0)
 
 
+def test_relay__ends_a_poll_while_others_go_on_writing(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change_meanwhile(*_: Any, **__: Any) -> Any:
+        assert applied.call_count < 5
+        outsiders.run(INSERT)
+        return DEFAULT
+
+    outsiders.run(INSERT)
+    applied = Mock(wraps=apply.apply, side_effect=change_meanwhile)
+    monkeypatch.setattr(relay, "apply", applied)
+    Relay().poll()
+    assert (applied.call_count, unapplied()) == (1, 1)
+
+
 def test_relay__holds_no_transaction_while_it_sweeps(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[bool] = []
     sweep = RedisStore.sweep
