@@ -64,7 +64,7 @@ def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
     """Find workers that consume a queue.
 
     Args:
-        timeout: seconds to wait for the first answer.
+        timeout: seconds to wait for the first answer, and for the queue's worker if another one answers.
     """
     if current_app.conf.task_always_eager:
         return Workers(
@@ -77,6 +77,8 @@ def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
         return Workers(problem=problem, advice=advice, may_work=False)
     try:
         found = consumers(timeout=timeout)
+        if found and queue not in found:
+            found = consumers(timeout=timeout, others=timeout)
     except BrokerUnavailable as error:
         why = str(error)
         advice = "CELERY_BROKER_URL must lead to a server that is up: see 'manage.py cache_doctor'."
@@ -89,18 +91,19 @@ def find_workers(queue: str, *, timeout: float = 1.0) -> Workers:
     return Workers(problem="no worker answered", advice=start)
 
 
-def consumers(*, timeout: float) -> dict[str, list[str]]:
+def consumers(*, timeout: float, others: float = OTHERS_SECONDS) -> dict[str, list[str]]:
     """Return the names of the workers that answer, by the queues that they consume.
 
     Args:
-        timeout: seconds to wait for the first answer. The others get `OTHERS_SECONDS`.
+        timeout: seconds to wait for the first answer.
+        others: seconds to wait for the others.
 
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
     with broker.connected() as connection:
         answers: dict[str, Any] = {}
-        for seconds, limit in ((timeout, 1), (OTHERS_SECONDS, None)):
+        for seconds, limit in ((timeout, 1), (others, None)):
             inspect = current_app.control.inspect(connection=connection, timeout=seconds, limit=limit)
             answers |= inspect.active_queues() or {}
     found = defaultdict[str, list[str]](list)

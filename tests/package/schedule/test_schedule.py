@@ -94,6 +94,13 @@ def test_sync__operators_interval_stays_when_code_changes(spec: JobSpec, declare
     assert (row().interval, row().crontab, row().enabled) == (edited.interval, edited.crontab, False)
 
 
+def test_sync__headers_that_are_no_json_are_replaced(spec: JobSpec) -> None:
+    schedule.sync()
+    PeriodicTask.objects.filter(name="warm timed").update(headers="{x")
+    assert schedule.sync()["timed"] is Action.KEPT
+    assert json.loads(row().headers)
+
+
 def test_sync__entry_that_was_switched_off_stays_off(spec: JobSpec, declare: Declare) -> None:
     schedule.switch(spec, on=False)
     declare(every=timedelta(minutes=30))

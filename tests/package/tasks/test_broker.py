@@ -11,6 +11,7 @@ from typing import Any
 import kombu
 import pytest
 from celery import current_app
+from celery.app.control import Inspect
 from django.core.cache import cache
 from django.test import Client
 
@@ -46,6 +47,17 @@ def answering(serve: Serve, broker_at: BrokerAt) -> RedisServer:
 def names_it(text: str, server: RedisServer) -> bool:
     assert PASSWORD not in text
     return f"redis://127.0.0.1:{server.port}/0" in text and "Timeout" in text
+
+
+def test_find_workers__waits_for_a_worker_that_answers_later_than_others(
+    answering: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(inspect: Any) -> dict[str, Any]:
+        fast, slow = {"fast@host": [{"name": "other"}]}, {"slow@host": [{"name": "warming"}]}
+        return fast | (slow if inspect.limit is None and inspect.timeout >= 1 else {})
+
+    monkeypatch.setattr(Inspect, "active_queues", answers)
+    assert tasks.find_workers("warming").names == ("slow@host",)
 
 
 # -- it hangs ------------------------------------------------------------------------------------------

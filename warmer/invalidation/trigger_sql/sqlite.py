@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from warmer.invalidation.records import TABLE
@@ -47,10 +47,12 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     """Return the statements that make the triggers of a table record a definition."""
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA table_xinfo({connection.ops.quote_name(definition.table)})")
-        definition = definition.limited_to({row[1] for row in cursor})
+        known = {row[1] for row in cursor}  # the models may be ahead of the table
     statements = drop(connection, definition.table)
     for event in EVENTS:
-        inserts = "\n".join(_insert(connection, definition, each, event) for each in definition.columns)
+        inserts = "\n".join(
+            _insert(connection, definition, each, event, known) for each in definition.columns
+        )
         statements.append(
             sql(
                 "sqlite",
@@ -76,14 +78,16 @@ def _name(event: str, table: str) -> str:
     return f"warmer_{event}_{table}"
 
 
-def _insert(connection: Any, definition: Definition, compared: Compared, event: str) -> str:
-    """Return the statement that writes one kind of record."""
+def _insert(
+    connection: Any, definition: Definition, compared: Compared, event: str, known: Collection[str]
+) -> str:
+    """Return the statement that writes one kind of record: of every key without all of its columns."""
     quote = connection.ops.quote_name
     rows, columns = "NULL", definition.columns[compared]
-    if 0 < len(columns) <= _MOST_COLUMNS:
+    if 0 < len(columns) <= _MOST_COLUMNS and {*columns} <= {*known}:
         rows = f"json_array({', '.join(_row(quote, each, columns) for each in _ROWS[event])})"
     condition = "1"
-    if event == "update" and compared is not None:
+    if event == "update" and compared is not None and {*compared} <= {*known}:
         # A column's own collation may treat different texts as equal.
         differ = (f"OLD.{quote(name)} IS NOT NEW.{quote(name)} COLLATE BINARY" for name in compared)
         condition = " OR ".join(differ)
