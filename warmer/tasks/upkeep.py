@@ -25,8 +25,8 @@ from warmer.tasks.runs import INTERRUPTS, PATIENT, request_run
 
 logger = logging.getLogger(__name__)
 
-# While several beats run, only the first one warms a job whose last scheduled run is younger than this share
-# of its interval. Below one, as messages may be some time in the queue.
+# While several beats run, none warms a job whose last scheduled run is younger than this share of its
+# interval. Below one, as messages may be some time in the queue.
 SHARE_OF_INTERVAL = 0.9
 # Less than the schedule's minute, so that observations do not pile up.
 OBSERVING_SECONDS = 45
@@ -43,8 +43,7 @@ worker_process_shutdown.connect(read_counters.flush, dispatch_uid="warmer.read_c
 def scheduled_run(self: Task, job: str) -> None:
     """Request a scheduled run; beat sends this when a job is due.
 
-    If several beats run, one of them counts. The others do until it has warmed the job lately, because it may
-    have been stopped minutes ago.
+    If several beats run, the first message within an interval counts, whichever beat sent it.
     """
     try:
         spec = jobs[job].spec
@@ -52,12 +51,13 @@ def scheduled_run(self: Task, job: str) -> None:
         logger.warning("A scheduled run was skipped: %s Is the worker's code that of beat?", error)
         return
     beats = BeatProcess.objects.at_once()
-    since = timezone.now() - (spec.every or timedelta()) * SHARE_OF_INTERVAL
+    expires_in = _until_due_again(self, spec)
+    since = timezone.now() - (expires_in or timedelta()) * SHARE_OF_INTERVAL
     is_warmed = WarmingRun.objects.filter(job=job, trigger=Trigger.SCHEDULE, requested_at__gt=since)
-    if self.request.origin in beats[1:] and is_warmed.exists():
+    if self.request.origin in beats and is_warmed.exists():
         logger.warning("%s is not warmed twice: %d beats run, %s", job, len(beats), ", ".join(beats))
         return
-    opened = request_run(job, Trigger.SCHEDULE, expires_in=_until_due_again(self, spec))
+    opened = request_run(job, Trigger.SCHEDULE, expires_in=expires_in)
     if opened.joined:
         logger.info("%s is due, but %s has not ended: skipped", job, opened.run)
 

@@ -186,11 +186,12 @@ def test_scheduled_run__of_a_job_that_this_release_does_not_declare_is_skipped()
     assert not WarmingRun.objects.exists()
 
 
-def test_scheduled_run__of_a_second_beat_is_skipped(job: Any) -> None:
+@pytest.mark.parametrize("names", [("gen1@a", "gen2@b"), ("gen2@b", "gen1@a")])
+def test_scheduled_run__of_a_second_beat_is_skipped(job: Any, names: tuple[str, str]) -> None:
     now = timezone.now()
-    for name in ("gen1@a", "gen2@b"):
+    for name in names:
         BeatProcess.objects.create(name=name, first_at=now - timedelta(hours=1), last_at=now)
-    for origin, count_of_runs in (("gen1@a", 1), ("gen2@b", 1), ("gen3@shell", 2)):
+    for origin, count_of_runs in zip((*names, "gen3@shell"), (1, 1, 2), strict=True):
         with received(scheduled_run, origin=origin):
             scheduled_run.run("t")
         assert WarmingRun.objects.count() == count_of_runs
