@@ -1,5 +1,7 @@
 """Development: works without any server, and uses those that are configured."""
 
+from django.core.exceptions import ImproperlyConfigured
+
 from config.database_url import database_settings
 from config.environment import env, env_list
 from config.redis_url import broker_of_environment, cache_settings
@@ -11,7 +13,11 @@ DEBUG = True
 SECRET_KEY = env("SECRET_KEY") or "development-only-not-a-secret-0123456789abcdefghijklmnopqrstuvwxyz"
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"]
 
-DATA_DIR.mkdir(parents=True, exist_ok=True)
+try:
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    text = f"WARMER_DATA_DIR: {DATA_DIR} cannot be created: {error.strerror}."
+    raise ImproperlyConfigured(text) from error
 
 # While `script/server` runs, commands in another terminal use the same servers.
 _servers = running_servers(DATA_DIR)

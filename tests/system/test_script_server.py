@@ -88,6 +88,7 @@ SERVE, CHECK = ("-m", "embedded.serve"), ("manage.py", "check")
         (SERVE, "PORT", "web", "PORT is 'web': expected"),
         (SERVE, "HOST", "192.0.2.1", "HOST=192.0.2.1"),
         (SERVE, "CELERY_BROKER_URL", "redis-sentinel://x", "CELERY_BROKER_URL is 'redis-sentinel://x': expected"),
+        (SERVE, "WARMER_DATA_DIR", "/dev/null/data", "WARMER_DATA_DIR: /dev/null/data cannot be created: Not a dir"),
         (CHECK, "REDIS_URL", "foo", "REDIS_URL is '***': expected"),
         (CHECK, "DATABASE_URL", "oracle://x", "DATABASE_URL is 'oracle://x'"),
     ],
@@ -95,7 +96,7 @@ SERVE, CHECK = ("-m", "embedded.serve"), ("manage.py", "check")
 def test_bad_value__one_clear_line(
     data_dir: Path, command: tuple[str, ...], variable: str, value: str, told: str
 ) -> None:
-    done = run_clean(*command, WARMER_DATA_DIR=str(data_dir), **{variable: value})
+    done = run_clean(*command, **{"WARMER_DATA_DIR": str(data_dir), variable: value})
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert told in line

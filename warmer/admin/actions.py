@@ -87,8 +87,8 @@ def _invalidate(_user: Any, spec: JobSpec, *, text: str | None = None) -> Done:
         JobObservation.objects.filter(job=spec.name).update(observed_at=None, error="", sampled=0, no_value=0)
     if is_done:
         return Done(text=f"Invalidated {what}.")
-    later = f"Recorded: a worker will invalidate {what}. Until then readers may see old values."
-    return Done(text=later, level=messages.WARNING)
+    later = f"Recorded: a worker invalidates {what}, within a second if the cache answers."
+    return Done(text=f"{later} Until then readers may see old values.", level=messages.WARNING)
 
 
 def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shutil
+import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from warmer.humanize import duration, percent
 from warmer.report import describe
 from warmer.stores import why_unusable
 
-FAILED, USAGE = 1, 2
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 # The prefixes of the names of columns with a share of 0 to 1.
 SHARES = ("share", "hit_rate")
 DOCTOR = "See 'manage.py cache_doctor'."
@@ -33,9 +34,11 @@ class WarmerCommand(BaseCommand):
 
     Attributes:
         undone: what an unavailable cache left undone, for the message.
+        interrupted: what goes on after Ctrl-C, for the message.
     """
 
     undone = ""
+    interrupted = ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -51,6 +54,14 @@ class WarmerCommand(BaseCommand):
                 text = f"The cache {alias!r} ({options.get('BACKEND')}) cannot be used: {why}."
                 raise CommandError(f"{text} {DOCTOR}")
         super().check(*args, **kwargs)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run the command from a shell; Ctrl-C ends it with one line instead of a traceback."""
+        try:
+            super().run_from_argv(argv)
+        except KeyboardInterrupt:
+            self.stderr.write(f"\nInterrupted. {self.interrupted}".rstrip())
+            sys.exit(INTERRUPTED)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command; report errors that an operator can fix in one line each."""

@@ -66,11 +66,11 @@ def test_interrupt(redis_server: RedisServer, redis_client: Redis) -> None:
     try:
         wait_until(lambda: redis_client.dbsize() > 100, seconds=60, what="the benchmark writes")
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, error = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode != 0, out) == (True, "")
+    assert (process.returncode, out, error.split()) == (130, "", ["Interrupted."])
     assert redis_client.dbsize() == 0
 
 

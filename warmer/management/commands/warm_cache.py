@@ -37,6 +37,7 @@ COUNTS = (*(outcome.value for outcome in Outcome), "queries")
 class Command(WarmerCommand):
     help = __doc__
     undone = "Nothing was warmed."
+    interrupted = "Runs on workers continue."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
