@@ -165,8 +165,7 @@ def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: st
         if current is None or not new:
             return 0
         _add(current, sum((reports[number] for number in new), Report(job=run.job)), batches=len(new))
-    if current.batches_done == current.batches_total:
-        _finish(current)
+    _finish_if_done(current)
     return len(new)
 
 
@@ -182,8 +181,7 @@ def expect(run: WarmingRun, *, batches: int, report: Report) -> bool:
             return False
         current.batches_total = batches
         _add(current, report, batches=0)
-    if current.batches_done == current.batches_total:
-        _finish(current)
+    _finish_if_done(current)
     return True
 
 
@@ -254,8 +252,10 @@ def close_stalled(job: str | None = None) -> int:
     return expired + lost
 
 
-def _finish(run: WarmingRun) -> None:
-    """End a run whose batches are all counted."""
+def _finish_if_done(run: WarmingRun) -> None:
+    """End a run if its batches are all counted."""
+    if run.batches_done != run.batches_total:
+        return
     done, report = _attempt(run, State.RUNNING), run.report
     if report.ok:
         _end(done, State.COMPLETE)
