@@ -1,7 +1,5 @@
 """Run benchmarks: `script/bench`."""
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The benchmarks: each is a function `name(rows, site)` in a module, which returns tables."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

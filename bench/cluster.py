@@ -1,7 +1,5 @@
 """Writing to a Redis Cluster of three nodes: under the fences of its slots, against a pipeline of SET."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The data of the benchmarks: users, their cached profiles, and the job for them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta

@@ -5,8 +5,6 @@ takes 50 ms of waiting and no processor time, like a query to another machine. T
 release until the last reader has the value.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Mapping

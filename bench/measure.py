@@ -5,8 +5,6 @@ processor time of client, server and helper processes is measured too. It exclud
 busy machine its ratios are more reliable.
 """
 
-from __future__ import annotations
-
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence

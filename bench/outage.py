@@ -8,8 +8,6 @@ are the same for everybody. The other visits, and the reads of the second table,
 no two threads want the same profile, and no load can be shared.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ Each reads the same rows with the same function, as many at a time as it support
 encodes them by its own default. Each is imported only in its own process, because some patch Django.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial

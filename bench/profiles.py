@@ -13,8 +13,6 @@ limits how much faster one can be than another.
 `refresh`: runs when all keys are still fresh, against a full run.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

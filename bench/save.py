@@ -6,8 +6,6 @@ and statements that change many rows. Such a statement sends no signal, so trigg
 invalidation at all.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """The project, set up as in production, with its own servers, in this process and in others."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sqlite3

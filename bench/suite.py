@@ -4,8 +4,6 @@ The project is generated. Its tests do what most do: create rows, request pages,
 jobs depend on the tables that they write. No test reads a job, so warmer adds only the capture of changes.
 """
 
-from __future__ import annotations
-
 import sys
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Jobs that need no database, for benchmarks with Celery workers; worker and client agree on their sizes."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Sequence

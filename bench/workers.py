@@ -9,8 +9,6 @@ workers and the broker should not grow. Each run has new processes, so each peak
 values need no database, and the ids come one by one, so any growth is warmer's.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import sys

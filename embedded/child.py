@@ -1,7 +1,5 @@
 """The supervisor's processes, and the console that shows the output of all of them."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading

@@ -7,8 +7,6 @@ without one, e.g. by SIGKILL, this cleans up. Linux's PR_SET_PDEATHSIG is not en
 grandchildren, fires when the *thread* that started a child ends, and does not exist on macOS.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """What `script/server` runs, read from the environment: servers, preparations, services."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Choose a free port, or explain why a server cannot listen on a given one."""
 
-from __future__ import annotations
-
 import errno
 import random
 import socket

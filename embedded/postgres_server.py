@@ -1,7 +1,5 @@
 """Run a PostgreSQL server: a new cluster in a temporary folder, which is removed when it stops."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Start processes in their own groups, and end them with all their children."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Run a Redis Cluster for the tests and the benchmarks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Run a Redis server for `script/server`, the tests and the benchmarks."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Mapping
 from pathlib import Path

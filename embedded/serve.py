@@ -6,8 +6,6 @@ PORT (8000), HOST (127.0.0.1), REDIS_URL, CELERY_BROKER_URL, DATABASE_URL, ADMIN
 ADMIN_PASSWORD and WARMER_DATA_DIR (.data) may be set in the environment.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib import import_module

@@ -1,7 +1,5 @@
 """Base class of the servers that we start: a folder with a log, a start, and an end."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import shutil

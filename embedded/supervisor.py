@@ -7,8 +7,6 @@ Once everything is up, a killed server or service is restarted, so that you can 
 everything stops.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

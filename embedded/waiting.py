@@ -1,7 +1,5 @@
 """Wait for a condition, with a time limit."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

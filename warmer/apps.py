@@ -1,7 +1,5 @@
 """Wiring: import the `warming` modules, connect the signals, keep the schedule in sync."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

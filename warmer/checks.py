@@ -1,7 +1,5 @@
 """System checks: problems of the set-up, each with its fix."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any

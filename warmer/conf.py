@@ -1,7 +1,5 @@
 """Settings: `conf.X` is the project's `WARMER_X`, or the default below."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, get_type_hints

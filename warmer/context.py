@@ -1,7 +1,5 @@
 """Context for a block: the settings' language and time zone, and whether warmer itself is writing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar

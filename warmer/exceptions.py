@@ -1,7 +1,5 @@
 """Exceptions. Declaration errors are `ImproperlyConfigured`; all others derive from `WarmerError`."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 from collections.abc import Iterable

@@ -7,8 +7,6 @@ committed     a change is committed, and its invalidation will be applied next
 invalidated   an invalidation was applied
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 NAMES = ("token_taken", "loaded", "written", "committed", "invalidated")

@@ -1,7 +1,5 @@
 """Format durations, shares, sizes and counts for people, in this one place."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta

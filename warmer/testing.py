@@ -11,8 +11,6 @@ with hold("loaded") as point:           # or stop it there, while this thread co
 thread.join()                           # it continued at the end of the block
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

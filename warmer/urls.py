@@ -1,7 +1,5 @@
 """URLs for a project to include: path("", include("warmer.urls"))."""
 
-from __future__ import annotations
-
 from django.urls import path
 
 from warmer import views

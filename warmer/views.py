@@ -1,7 +1,5 @@
 """Health for load balancers, and metrics for Prometheus. Responses contain no addresses."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 from django.db import InterfaceError, OperationalError

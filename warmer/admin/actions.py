@@ -3,8 +3,6 @@
 A page tells whether a key is cached, and never reads its value.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

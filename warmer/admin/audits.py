@@ -1,7 +1,5 @@
 """The audits: how many keys were compared, and which were wrong."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import admin

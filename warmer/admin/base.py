@@ -1,7 +1,5 @@
 """Shared by the pages: permissions, an admin for read-only rows, pieces of HTML, and the admin log."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any

@@ -4,8 +4,6 @@ Each item with a problem describes it in a sentence and links to its section of 
 hang are queried in threads, except for the database, which every page needs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass

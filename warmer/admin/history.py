@@ -1,7 +1,5 @@
 """The history of a job as charts in inline SVG, without scripts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta

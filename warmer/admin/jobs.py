@@ -1,7 +1,5 @@
 """The declared jobs. They are not in the database, so their list is the overview; each has its own page."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import admin, messages

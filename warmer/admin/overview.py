@@ -1,7 +1,5 @@
 """The overview of all jobs: their states, and a row for each with everything an operator needs."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

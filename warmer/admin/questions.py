@@ -3,8 +3,6 @@
 All pages of this process share an answer for a few seconds, so many open tabs cost as much as one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial

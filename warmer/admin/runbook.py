@@ -1,7 +1,5 @@
 """The runbook as an admin page, which the site serves itself even if nothing else can be reached."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from functools import cache

@@ -1,7 +1,5 @@
 """The runs: their list and its export, and the page of each run, which follows its progress."""
 
-from __future__ import annotations
-
 import csv
 from operator import itemgetter
 from typing import Any

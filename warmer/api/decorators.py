@@ -1,7 +1,5 @@
 """`@warm` and `@warm_many`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, Unpack
 

@@ -1,7 +1,5 @@
 """The job objects that `@warm` and `@warm_many` return."""
 
-from __future__ import annotations
-
 import functools
 import os
 from asyncio import _get_running_loop

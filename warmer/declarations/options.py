@@ -1,7 +1,5 @@
 """The options of `@warm` and `@warm_many`, defined once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta

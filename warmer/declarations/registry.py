@@ -1,7 +1,5 @@
 """The registry: every declared job, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol

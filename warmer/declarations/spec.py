@@ -1,7 +1,5 @@
 """A job as frozen data, validated when it is created."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Convert a declaration to a job's spec, or reject it."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Measure how fast a cache is: key by key, in batches, and under the fence of a job."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from statistics import quantiles

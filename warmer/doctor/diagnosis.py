@@ -1,7 +1,5 @@
 """All checks in order, and how they run: a check that fails does not affect the others."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace

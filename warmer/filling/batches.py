@@ -1,7 +1,5 @@
 """A job's ids in batches, as a stream, with invalid ids set aside."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress

@@ -1,7 +1,5 @@
 """Call a job's loader, and check and normalize its result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar

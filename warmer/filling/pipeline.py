@@ -4,8 +4,6 @@ A batch is loaded while the previous one is written, so two are in memory at a t
 taken before the previous batch's write is sent, because the server would answer only after that write.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable, Iterator

@@ -6,8 +6,6 @@ names those of them that were read. A killed process loses the counts since its 
 exits flushes.
 """
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os

@@ -19,8 +19,6 @@ may hold.
 Only readers that waited for a load learn that it found no value; later ones query the database again.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 from collections import Counter

@@ -6,8 +6,6 @@ arrives meanwhile waits for the next load, which serves every reader that is wai
 have waited in vain for a load of another reader share one as well, but wait for none that began earlier.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Hashable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Apply recorded changes: find their ids, invalidate the keys, mark the records."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import defaultdict

@@ -7,8 +7,6 @@ With triggers, the database records changes itself. The receivers then record on
 triggers. With one database, they disconnect from a model once triggers cover all of its tables.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import wraps

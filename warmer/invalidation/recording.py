@@ -1,7 +1,5 @@
 """Record changes in this process: those from signals, and explicit requests."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

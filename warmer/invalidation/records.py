@@ -5,8 +5,6 @@ old release, a second service or a shell with another cache, may not have invali
 again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import math

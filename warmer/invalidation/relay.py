@@ -5,8 +5,6 @@ down, and changes that a cache lost: a promoted replica, or a server that restar
 acknowledged invalidations. Each worker, or `manage.py warm_listen`, runs a relay.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence

@@ -4,8 +4,6 @@ This runs after the commit, and reads other tables in their current state. A lat
 its own record. Recorded values are never guessed: a value that cannot be read affects every key.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

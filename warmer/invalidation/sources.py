@@ -5,8 +5,6 @@ so each table along the path is a source of its own, with the rest of the path. 
 fields and parents of an inherited model are sources in the same way.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

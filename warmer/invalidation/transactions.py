@@ -5,8 +5,6 @@ captured table, the watcher reads and applies the records after the commit. With
 what they recorded. When a savepoint is rolled back, Django drops our callback together with the change.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import weakref

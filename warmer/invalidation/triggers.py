@@ -3,8 +3,6 @@
 Installing only widens: what another release or service needs stays. `prune` and `remove` narrow.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

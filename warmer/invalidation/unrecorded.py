@@ -1,7 +1,5 @@
 """Find the databases where changes cannot be recorded."""
 
-from __future__ import annotations
-
 from django.db import connections, router
 from django.db.migrations.recorder import MigrationRecorder
 

@@ -1,7 +1,5 @@
 """Shared by the commands: checks, one-line errors, arguments, tables and a line of progress."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

@@ -1,7 +1,5 @@
 """Request or execute the runs of `warm_cache`, show their progress, and evaluate the result."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

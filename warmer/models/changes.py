@@ -1,7 +1,5 @@
 """Records of changes: which rows changed, or which keys to invalidate, until this is applied."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any

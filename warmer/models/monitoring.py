@@ -1,7 +1,5 @@
 """Monitoring data other than audits: the last observation of a job, its hours, beats, sums of ended runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any

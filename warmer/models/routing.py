@@ -3,8 +3,6 @@
 A replica lags, so a read from it may not find a row that was just written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar

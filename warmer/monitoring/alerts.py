@@ -3,8 +3,6 @@
 A condition is that of the rule at this moment, without its `for`; rates are over the last hour.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta

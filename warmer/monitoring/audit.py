@@ -1,7 +1,5 @@
 """The audit of a job: compare cached values with what the loader returns now, batch by batch."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator

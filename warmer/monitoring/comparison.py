@@ -6,8 +6,6 @@ the database a moment before its invalidation reaches the cache, so a key is wro
 next time.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Every metric: its name, help text and labels, and how to get its values from a snapshot."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Whether this process may receive requests: the checks of `/readyz`."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

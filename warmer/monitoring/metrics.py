@@ -4,8 +4,6 @@ All metrics are read from the shared database and caches at each scrape, and non
 does not matter which process answers the scrape, and processes share no directory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

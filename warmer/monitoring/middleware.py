@@ -1,7 +1,5 @@
 """Middleware that counts how each request uses the caches, reports it in a header, and logs heavy use."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator

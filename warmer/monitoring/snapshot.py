@@ -4,8 +4,6 @@ It costs five queries, a round trip per cache and one per queue, regardless of t
 processes.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A message to a worker names a lane: a range of batches to process in order. It c
 broker nor a worker ever holds all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Any

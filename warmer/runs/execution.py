@@ -1,7 +1,5 @@
 """Execute a run in this process, and record its progress."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator

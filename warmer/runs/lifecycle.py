@@ -14,8 +14,6 @@ A redelivered start begins a new attempt, which counts from zero. A batch counts
 several processes end a run, one succeeds and sends `run_finished`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta

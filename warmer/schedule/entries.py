@@ -1,7 +1,5 @@
 """Beat's entries for the jobs: finding them, and when they are due."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The task and its arguments are derived from the job's name, never from a request
 or written here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta

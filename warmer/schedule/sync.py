@@ -4,8 +4,6 @@ Code declares an interval, and an operator may change it. To distinguish the two
 the interval declared at the last sync. An entry that differs from it was edited, and is kept.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum

@@ -11,8 +11,6 @@ value, a Decimal as text. So its result is used only if every type in the value 
 unchanged; otherwise the value is packed again by `Packer`, or rejected.
 """
 
-from __future__ import annotations
-
 import logging
 import traceback
 import zlib

@@ -1,7 +1,5 @@
 """MessagePack extension types for other Python types: encoded exactly, or rejected with the reason."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal

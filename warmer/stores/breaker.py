@@ -5,8 +5,6 @@ calls fail immediately, except for one probe whenever the wait is over. The wait
 probe. The first successful call closes the circuit.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping

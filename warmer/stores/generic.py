@@ -8,8 +8,6 @@ A claim is made with `add`, which is atomic in locmem, memcached and the databas
 where two readers may load the same key. Any invalidation of the job voids all of its claims.
 """
 
-from __future__ import annotations
-
 import pickle
 import random
 import secrets

@@ -1,7 +1,5 @@
 """Ask a Redis server about itself, on a connection that neither retries nor waits long."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The address of a Redis server, and how redis-cli reaches it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -4,8 +4,6 @@ Few projects set time-outs for their broker, so a process would wait forever for
 made here have their own time-outs, and a broker that did not answer is not contacted again for a moment.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -4,8 +4,6 @@ It has its own database connection, which a forked process must not share. So a 
 in progress, and the connection is closed before it.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

@@ -1,7 +1,5 @@
 """Runs: `request_run`, which every trigger calls, and the tasks that execute them on workers."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What beat sends: scheduled runs, and upkeep: closing stalled runs, deleting old ones, audits."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Template tags and filters of the admin: the overview, states, and formatted numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial

@@ -1,7 +1,5 @@
 """Whether a cache can be used: its library, its server, the login, a write, the timeouts."""
 
-from __future__ import annotations
-
 import re
 import secrets
 import time

@@ -1,7 +1,5 @@
 """Memory: its limit, what happens when it is reached, growth and fragmentation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from warmer.doctor.check import SESSIONS_FIX, Finding, cache_check, error, info, ok, warning

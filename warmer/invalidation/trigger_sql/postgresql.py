@@ -1,7 +1,5 @@
 """Triggers on PostgreSQL: one function for each table, called once for each statement."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

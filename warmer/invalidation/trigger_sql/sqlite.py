@@ -1,7 +1,5 @@
 """Triggers on SQLite: one for each table and event, called for each row."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from typing import Any
 

@@ -7,8 +7,6 @@ does not answer, the other jobs are still audited. Exit status: 0 nothing is wro
 not be audited; 2 usage error.
 """
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

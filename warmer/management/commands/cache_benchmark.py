@@ -4,8 +4,6 @@ The ping requests missing keys, so it measures only the server and the network. 
 on the server. Exit status: 0 measured; 1 the cache failed; 2 usage error.
 """
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

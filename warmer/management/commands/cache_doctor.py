@@ -5,8 +5,6 @@ writes and deletes a key, and keeps a small reading for its next run.
 Exit status: 0 no errors; 1 errors or a failed check; 2 usage error.
 """
 
-from __future__ import annotations
-
 import shutil
 import textwrap
 from argparse import ArgumentParser

@@ -4,8 +4,6 @@ Writes, reads and deletes a key in each cache, and looks up a sample of each job
 Exit status: 0 all well; 1 a cache or a job failed; 2 usage error.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from argparse import ArgumentParser

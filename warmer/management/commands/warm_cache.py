@@ -4,8 +4,6 @@ Warms the named jobs, or all of them, required jobs first. Exit status: 0 every 
 required job did not complete, or its cache stores nothing; 2 usage error; 3 timed out.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from argparse import ArgumentParser

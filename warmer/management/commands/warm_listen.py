@@ -4,8 +4,6 @@ These are changes by other programs and stored procedures, and changes that a ki
 cache left behind. Stop it with Ctrl-C.
 """
 
-from __future__ import annotations
-
 import signal
 import threading
 from argparse import ArgumentParser

@@ -4,8 +4,6 @@ Missing entries are created, and entries of jobs that no longer exist are remove
 that an operator set in the admin is kept. 'manage.py migrate' does the same.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.apps import apps

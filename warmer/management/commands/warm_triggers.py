@@ -4,8 +4,6 @@
 service may need it. They require PostgreSQL or SQLite; see WARMER_CAPTURE.
 """
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

@@ -5,8 +5,6 @@ tag that maps to the slot, a token holds the state of each fence involved in a l
 script per slot, in one round trip to each node.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager

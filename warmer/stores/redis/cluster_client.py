@@ -3,8 +3,6 @@
 It is redis-py's client with bulk calls, and raises the same errors as the client of a single server.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import defaultdict

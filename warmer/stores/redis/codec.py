@@ -1,7 +1,5 @@
 """How a Redis cache backend encodes keys and values, so that `cache.get` can read what we write."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

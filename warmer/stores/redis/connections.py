@@ -1,7 +1,5 @@
 """Calls to a Redis server: the meaning of their failures, and what to do with connections after one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from itertools import product

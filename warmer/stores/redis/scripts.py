@@ -1,7 +1,5 @@
 """The Lua scripts of the fence, each atomic and one round trip, and how they are sent."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections import deque

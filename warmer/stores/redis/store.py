@@ -1,7 +1,5 @@
 """Keys on one Redis server: Lua scripts implement the fence, each atomic and in one round trip."""
 
-from __future__ import annotations
-
 import logging
 import random
 import secrets

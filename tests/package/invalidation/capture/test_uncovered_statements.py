@@ -1,7 +1,5 @@
 """What no statement of this process tells, as `docs/guarantees.md` names it: a worker applies it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any

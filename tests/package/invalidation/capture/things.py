@@ -1,7 +1,5 @@
 """A table of things, made for one test, with a job that depends on it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -68,7 +66,7 @@ def jobs_of_a_test() -> Iterator[None]:
 @contextmanager
 def things(
     *,
-    columns: dict[str, models.Field[Any, Any]] | None = None,
+    columns: dict[str, "models.Field[Any, Any]"] | None = None,
     depends_on: str | Callable[[Any], Any] = "owner",
     fields: list[str] | None = None,
     table: str = "myapp_thing",

@@ -1,7 +1,5 @@
 """How audits are begun: by `manage.py cache_audit`, which shows no value, and by the schedule."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What changes while an audit looks is not called wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Which keys are looked at: a sample of the declared ids, and what was read beyond them."""
 
-from __future__ import annotations
-
 import gc
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which calls of caches and jobs are counted, and as what; the caches answer as ever."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta

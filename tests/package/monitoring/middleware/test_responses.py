@@ -1,7 +1,5 @@
 """Responses of every kind: streams, errors, a header that is there; who gets the header, and what is logged."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from datetime import timedelta
