@@ -34,13 +34,10 @@ class TriggersRefused(WarmerError):
 
 
 class StoreUnavailable(WarmerError):
-    """The cache does not answer.
-
-    Attributes:
-        is_logged: whether the circuit breaker logs it, once for many calls.
-    """
+    """The cache does not answer."""
 
     is_logged = False
+    """Whether the circuit breaker logs it, once for many calls."""
 
 
 class NodeOfCluster(StoreUnavailable):
@@ -50,17 +47,13 @@ class NodeOfCluster(StoreUnavailable):
 
 
 class CircuitOpen(StoreUnavailable):
-    """The cache did not answer a moment ago, so this call was not made.
-
-    Attributes:
-        cause: the class name of the error of the call that was made.
-    """
+    """The cache did not answer a moment ago, so this call was not made."""
 
     is_logged = True
 
     def __init__(self, *args: object, cause: str = "") -> None:
         super().__init__(*args)
-        self.cause = cause
+        self.cause = cause  # the class name of the error of the call that was made
 
 
 def cause_of(error: BaseException) -> str:
@@ -91,8 +84,7 @@ class UnsupportedValue(WarmerError, TypeError):
 
     def __init__(self, message: str, *, what: str = "", kind: str = "") -> None:
         super().__init__(message)
-        self.what = what
-        self.kind = kind
+        self.what, self.kind = what, kind
 
 
 class UnknownJob(WarmerError, KeyError):

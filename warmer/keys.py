@@ -15,7 +15,7 @@ from django.core.cache.backends.base import default_key_func
 
 from warmer.exceptions import DeclarationError, InvalidId, StoreUnavailable
 
-type_names = "an int, a str or a UUID"
+TYPE_NAMES = "an int, a str or a UUID"
 Id = int | str | UUID
 _ID_TYPES = frozenset({int, str, UUID})
 Batch = dict[str, Id | None]
@@ -30,9 +30,8 @@ MAX_KEY_LENGTH = 200
 # half of a surrogate pair, which cannot be encoded.
 _ID = re.compile(r"[^\s:{}\x00-\x1f\x7f\ud800-\udfff]+")
 _LITERAL = re.compile(r"[^\s{}\x00-\x1f\x7f]*")
-# A number within these limits is always a valid id, and needs no further check.
-_PLAIN_NUMBERS = range(-(10**18), 10**18)
-_PLAIN_NUMBER_LENGTH = 19
+# A number within these limits is always a valid id of at most 19 characters, and needs no further check.
+_PLAIN_NUMBERS = range(1 - 10**18, 10**18)
 _GLOB_SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
@@ -53,28 +52,20 @@ class KeyTemplate:
         """
         if not isinstance(text, str) or not text:
             raise DeclarationError(f"a key is a string such as 'popular_posts', not {text!r}")
-        if keyed and text.count(PLACE) != 1:
-            raise DeclarationError(
-                f"the key {text!r} must contain {{id}} exactly once, e.g. 'user:{{id}}:profile'; "
-                "a job with one key is declared by @warm"
-            )
-        if not keyed and PLACE in text:
-            raise DeclarationError(
-                f"the key {text!r} contains {{id}}, but @warm declares a single key; "
-                "a job with a key for each id is declared by @warm_many"
-            )
-        if text == PLACE:
-            raise DeclarationError(
-                "the key '{id}' would match every key of the cache: write e.g. 'user:{id}'"
-            )
         prefix, _, suffix = text.partition(PLACE)
-        if not (_LITERAL.fullmatch(prefix) and _LITERAL.fullmatch(suffix)):
-            raise DeclarationError(
-                f"the key {text!r} must not contain spaces, control characters or braces other than {{id}}"
-            )
-        if len(text.encode()) > MAX_KEY_LENGTH:
-            raise DeclarationError(f"the key {text!r} is longer than {MAX_KEY_LENGTH} bytes")
-        return cls(prefix=prefix, suffix=suffix, keyed=keyed)
+        if keyed and text.count(PLACE) != 1:
+            problem = "must contain {id} exactly once, e.g. 'user:{id}:profile'; for one key, use @warm"
+        elif not keyed and PLACE in text:
+            problem = "contains {id}, but @warm declares a single key; for a key of each id, use @warm_many"
+        elif text == PLACE:
+            problem = "would match every key of the cache: write e.g. 'user:{id}'"
+        elif not (_LITERAL.fullmatch(prefix) and _LITERAL.fullmatch(suffix)):
+            problem = "must not contain spaces, control characters or braces other than {id}"
+        elif len(text.encode()) > MAX_KEY_LENGTH:
+            problem = f"is longer than {MAX_KEY_LENGTH} bytes"
+        else:
+            return cls(prefix=prefix, suffix=suffix, keyed=keyed)
+        raise DeclarationError(f"the key {text!r} {problem}")
 
     def __str__(self) -> str:
         return f"{self.prefix}{PLACE if self.keyed else ''}{self.suffix}"
@@ -100,20 +91,19 @@ class KeyTemplate:
             return f"{self.prefix}{id}{self.suffix}"
         value = as_id(id)
         if isinstance(value, bool) or not isinstance(value, int | str | UUID):
-            like = "as from values_list('id', flat=True)"
-            raise InvalidId(f"{id!r} cannot be an id of {self}: expected {type_names}, {like}")
-        key = f"{self.prefix}{value}{self.suffix}"
-        if not is_id_text(str(value)) or len(key.encode()) > MAX_KEY_LENGTH:
-            raise InvalidId(
-                f"{id!r:.50} cannot be an id of {self}: it must not be empty or contain spaces, control "
-                f"characters, ':', '{{' or '}}', and its key must not be longer than {MAX_KEY_LENGTH} bytes"
-            )
-        return key
+            problem = f"expected {TYPE_NAMES}, as from values_list('id', flat=True)"
+        else:
+            key = f"{self.prefix}{value}{self.suffix}"
+            if is_id_text(str(value)) and len(key.encode()) <= MAX_KEY_LENGTH:
+                return key
+            problem = "it must not be empty or contain spaces, control characters, ':', '{' or '}', and its "
+            problem += f"key must not be longer than {MAX_KEY_LENGTH} bytes"
+        raise InvalidId(f"{id!r:.50} cannot be an id of {self}: {problem}")
 
     def id_text(self, key: str) -> str:
         """Return the text of the id in a key; nothing if it is not a key of this template, or has no id."""
         text = key.removeprefix(self.prefix).removesuffix(self.suffix)
-        return text if is_id_text(text) and f"{self.prefix}{text}{self.suffix}" == key and self.keyed else ""
+        return text if self.keyed and is_id_text(text) and f"{self.prefix}{text}{self.suffix}" == key else ""
 
     def batch(self, ids: Sequence[Id]) -> Batch:
         """Return the keys of ids, each with its id. `ids` is ignored for a single job, which has one key.
@@ -123,17 +113,15 @@ class KeyTemplate:
         """
         if not self.keyed:
             return {self.prefix: None}
-        if self._has_room and set(map(type, ids)) == {int}:
-            numbers: Sequence[int] = ids  # type: ignore[assignment]
-            if min(numbers) in _PLAIN_NUMBERS and max(numbers) in _PLAIN_NUMBERS:
-                prefix, suffix = self.prefix, self.suffix
-                return {f"{prefix}{id}{suffix}": id for id in numbers}
+        if self._has_room and set(map(type, ids)) == {int} and all(map(_PLAIN_NUMBERS.__contains__, ids)):
+            prefix, suffix = self.prefix, self.suffix
+            return {f"{prefix}{id}{suffix}": id for id in ids}
         return {self.key(id): as_id(id) for id in ids}
 
     @cached_property
     def _has_room(self) -> bool:
         """Whether the key cannot be too long for any plain number."""
-        return len(f"{self.prefix}{self.suffix}".encode()) + _PLAIN_NUMBER_LENGTH <= MAX_KEY_LENGTH
+        return len(f"{self.prefix}{self.suffix}".encode()) + 19 <= MAX_KEY_LENGTH
 
     def collides(self, other: KeyTemplate) -> bool:
         """Return whether some ids give both templates the same key.
@@ -184,12 +172,13 @@ def glob_escape(text: str) -> str:
 
 
 def _parts_meet(one: str, other: str) -> bool:
-    if PLACE in one and PLACE in other:
-        (before, after), (before_2, after_2) = one.split(PLACE), other.split(PLACE)
-        heads_agree = before.startswith(before_2) or before_2.startswith(before)
-        return heads_agree and (after.endswith(after_2) or after_2.endswith(after))
-    form, text = (one, other) if PLACE in one else (other, one)
-    return re.fullmatch(re.escape(form).replace(re.escape(PLACE), ".+"), text) is not None
+    if PLACE not in one:
+        one, other = other, one
+    if PLACE not in other:
+        return re.fullmatch(re.escape(one).replace(re.escape(PLACE), ".+"), other) is not None
+    (before, after), (before_2, after_2) = one.split(PLACE), other.split(PLACE)
+    heads_agree = before.startswith(before_2) or before_2.startswith(before)
+    return heads_agree and (after.endswith(after_2) or after_2.endswith(after))
 
 
 def beside(name: str, kind: str) -> str:
@@ -221,8 +210,7 @@ class Names:
         Raises:
             StoreUnavailable: the project's key function returned other names before.
         """
-        head = self.head
-        if head is not None:
+        if (head := self.head) is not None:
             return [head + key for key in keys]
         if self._make_key(ANY_ID) != self._first:
             raise StoreUnavailable(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 MAX_ERROR_LENGTH = 500
@@ -85,26 +86,14 @@ class Report:
 
     @classmethod
     def of(
-        cls,
-        job: str,
-        outcomes: Mapping[str, Outcome],
-        *,
-        errors: Mapping[str, str] | None = None,
-        batches: int = 1,
-        queries: int = 0,
+        cls, job: str, outcomes: Mapping[str, Outcome], errors: Mapping[str, str], **figures: Any
     ) -> Report:
-        """Count outcomes, by default those of one batch; `errors` are those of the failed keys."""
+        """Count outcomes; `errors` are those of the failed keys, `figures` the other fields of the report."""
         found = list(outcomes.values())
         # `count` compares by identity first, which is several times as fast as a Counter's hashing.
         counts: dict[str, Any] = {outcome.value: found.count(outcome) for outcome in Outcome}
-        failures = [Failure(key=key, error=error) for key, error in (errors or {}).items()]
-        return cls(
-            job=job,
-            batches=batches,
-            queries=queries,
-            failures=tuple(failures[:MAX_FAILURES]),
-            **counts,
-        )
+        failures = (Failure(key=key, error=error) for key, error in errors.items())
+        return cls(job=job, failures=tuple(islice(failures, MAX_FAILURES)), **counts, **figures)
 
     @property
     def keys(self) -> int:
@@ -120,10 +109,6 @@ class Report:
         failures = (self.failures + other.failures)[:MAX_FAILURES]
         sums = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
         return Report(job=self.job, failures=failures, **sums)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain data."""
-        return asdict(self)
 
 
 SECONDS = ("seconds", "load_seconds", "encode_seconds", "write_seconds", "wait_seconds")
@@ -160,8 +145,7 @@ def masked_address(address: str) -> str:
 
 def _without_login(found: re.Match[str]) -> str:
     """Mask credentials before the host of a URL; an e-mail address, which has no colon, stays unchanged."""
-    text = found[0]
-    if ":" not in text:
-        return text
-    scheme = _SCHEME.search(text)
-    return f"{text[: scheme.end()]}***@" if scheme else "***@"
+    if ":" not in found[0]:
+        return found[0]
+    scheme = _SCHEME.search(found[0])
+    return f"{found[0][: scheme.end()]}***@" if scheme else "***@"

@@ -1,40 +1,24 @@
 """Settings: the project's `WARMER_X`, or else the default; what cannot work is refused at the start."""
 
-import ast
-import inspect
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.support.fixtures import Python
-from warmer.conf import Settings, check_settings, conf
-
-NAMES = list(get_type_hints(Settings))
+from warmer.conf import check_settings, conf
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(settings: Any) -> None:
-    for name in NAMES:
-        if hasattr(settings, f"WARMER_{name}"):
-            delattr(settings, f"WARMER_{name}")
+    for name in dir(settings):
+        if name.startswith("WARMER_"):
+            delattr(settings, name)
 
 
-def test_defaults__are_typed_documented_and_valid() -> None:
-    (declared,) = ast.parse(inspect.getsource(Settings)).body
-    assert isinstance(declared, ast.ClassDef)
-    documented = [
-        statement.target.id
-        for statement, after in zip(declared.body, declared.body[1:], strict=False)
-        if isinstance(statement, ast.AnnAssign)
-        and isinstance(statement.target, ast.Name)
-        and isinstance(after, ast.Expr)
-    ]
-    assert documented == NAMES
-    for name, kind in get_type_hints(Settings).items():
-        assert type(getattr(conf, name)) is kind
+def test_defaults__are_valid() -> None:
     check_settings()
 
 

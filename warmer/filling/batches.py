@@ -115,7 +115,7 @@ class Batches(Iterator[Batch]):
         except InvalidId as error:
             shown = f"{self._spec.key} with the id {repr(id)[:MAX_KEY_LENGTH]}"
             failed, errors = {shown: Outcome.FAILED}, {shown: describe(error)}
-            self.report += Report.of(self._spec.name, failed, errors=errors, batches=0)
+            self.report += Report.of(self._spec.name, failed, errors)
 
 
 def read_out(source: Iterable[Id]) -> Iterator[Id]:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from warmer import failpoints
 from warmer.conf import conf
@@ -146,11 +145,9 @@ class _Batch:
             key, error = next(iter(self._errors.items()))
             counts = (len(self._errors), counted(len(self._outcomes), "key"))
             logger.error("%s: %d of %s failed; %s: %s", self._spec.name, *counts, key, error)
-        queries = self._queries.queries
-        report = Report.of(self._spec.name, self._outcomes, errors=self._errors, queries=queries)
-        parts = ("load", "encode", "write", "wait")
-        seconds: dict[str, Any] = {f"{part}_seconds": self._seconds[part] for part in parts}
-        return replace(report, seconds=sum(self._seconds.values()), **seconds)
+        figures = {f"{part}_seconds": self._seconds[part] for part in ("load", "encode", "write", "wait")}
+        figures |= {"seconds": sum(self._seconds.values()), "queries": self._queries.queries, "batches": 1}
+        return Report.of(self._spec.name, self._outcomes, self._errors, **figures)
 
     def abandon(self) -> None:
         """Stop waiting for the cache's answer."""

@@ -24,7 +24,7 @@ from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation.records import Record
 from warmer.invalidation.sources import Dependent, sources
-from warmer.keys import Id, as_id, type_names
+from warmer.keys import TYPE_NAMES, Id, as_id
 from warmer.report import describe
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def as_ids(value: Any) -> frozenset[Id]:
     for each in ids:
         if not isinstance(each, Id):
             kind = type(each).__name__
-            raise TypeError(f"expected {type_names}, several of them, or None, not a value of type {kind}")
+            raise TypeError(f"expected {TYPE_NAMES}, several of them, or None, not a value of type {kind}")
     return ids
 
 

@@ -15,7 +15,7 @@ several processes end a run, one succeeds and sends `run_finished`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -196,7 +196,7 @@ def _add(run: WarmingRun, report: Report, *, batches: int) -> None:
     total = run.report + report
     for name in FIGURES:
         setattr(run, name, getattr(total, name))
-    run.failures = total.as_dict()["failures"]
+    run.failures = [asdict(each) for each in total.failures]
     run.batches_done += batches
     run.heartbeat_at = timezone.now()
     run.save(update_fields=_CHANGING)
