@@ -37,7 +37,7 @@ def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
         InvalidId: the function of the ids returns none of them, e.g. because it has no `return`.
     """
     found: Any = spec.ids() if callable(spec.ids) else spec.ids
-    if not isinstance(found, Iterable):
+    if not isinstance(found, Iterable) or isinstance(found, str | bytes):  # of which each character is one
         kind = type(found).__name__
         raise InvalidId(f"the function of ids= returned {kind}: expected a queryset, or other ids to iterate")
     if not isinstance(found, QuerySet):

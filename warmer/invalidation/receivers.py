@@ -20,7 +20,7 @@ from django.db.models.signals import m2m_changed, post_save, pre_delete, pre_sav
 from warmer.invalidation.recording import record, record_of_ids, record_of_rows
 from warmer.invalidation.records import Record, captures_by_triggers, written
 from warmer.invalidation.resolve import ids_of, read_rows
-from warmer.invalidation.sources import Source, link_table, sources, tables_of
+from warmer.invalidation.sources import Source, column_of, link_table, sources, tables_of
 from warmer.invalidation.transactions import watcher
 from warmer.invalidation.triggers import installed
 from warmer.report import describe
@@ -163,7 +163,7 @@ def _is_written(field: Any, update_fields: Collection[str] | None) -> bool:
 def _is_saved(source: Source, update_fields: Collection[str] | None) -> bool:
     """Return whether a save with `update_fields` may change a column that is compared."""
     fields: Any = source.model._meta.concrete_fields
-    saved = (field.column for field in fields if _is_written(field, update_fields))
+    saved = {column_of(field) for field in fields if _is_written(field, update_fields)}
     return source.compared is None or not {*source.compared}.isdisjoint(saved)
 
 

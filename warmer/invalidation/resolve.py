@@ -23,7 +23,7 @@ from django.utils.timezone import get_default_timezone, is_aware, make_naive
 from warmer.context import settings_context
 from warmer.declarations.spec import JobSpec
 from warmer.invalidation.records import Record
-from warmer.invalidation.sources import Dependent, sources
+from warmer.invalidation.sources import Dependent, column_of, sources
 from warmer.keys import TYPE_NAMES, Id, as_id
 from warmer.report import describe
 
@@ -195,9 +195,10 @@ def _read_column(field: Any, row: Row) -> Any:
     Raises:
         ValueError: it was not recorded, or cannot be read back.
     """
-    if field.column not in row:
-        raise ValueError(f"{field.column} was not recorded")
-    value = row[field.column]
+    column = column_of(field)
+    if column not in row:
+        raise ValueError(f"{column} was not recorded")
+    value = row[column]
     if value is None:
         return None
     field = _behind(field)

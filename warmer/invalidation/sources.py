@@ -62,7 +62,7 @@ class Source:
     @property
     def columns(self) -> tuple[str, ...]:
         """The recorded columns."""
-        return tuple(field.column for field in self.fields)
+        return tuple(map(column_of, self.fields))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,12 @@ def source_name(table: str, compared: Iterable[str] | None) -> str:
     return table if compared is None else f"{table}({','.join(compared)})"
 
 
+def column_of(field: Any) -> str:
+    """Return the name of a field's column, without the quotes that a `db_column` may have."""
+    column: str = field.column
+    return column.strip('"')
+
+
 def sources() -> Sources:
     """Return the sources of the currently declared jobs."""
     return _collect(jobs.version)
@@ -120,7 +126,7 @@ def _collect(_version: int) -> Sources:
     by_table: dict[str, list[Source]] = defaultdict(list)
     names_of: dict[JobSpec, set[str]] = defaultdict(set)
     for (table, compared), dependents in found.items():
-        recorded = {field.column: field for each in dependents for field in each.fields}
+        recorded = {column_of(field): field for each in dependents for field in each.fields}
         source = Source(
             table=table,
             name=source_name(table, compared),
@@ -178,12 +184,12 @@ def _of_table(
         yield Dependent(spec=spec, model=table, compared=compared)
     else:
         columns = {*(compared or ()), *_columns(table._meta.pk_fields)}
-        fields = tuple(field for field in own if field.column in columns)
+        fields = tuple(field for field in own if column_of(field) in columns)
         yield Dependent(spec=spec, model=table, compared=compared, fields=fields, function=ids)
 
 
 def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(sorted({field.column for field in fields}))
+    return tuple(sorted(set(map(column_of, fields))))
 
 
 def _follow(spec: JobSpec, model: Any, steps: Sequence[str], compared: Compared) -> Iterator[Dependent]:

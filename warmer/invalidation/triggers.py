@@ -135,9 +135,10 @@ def prune(using: str) -> list[str]:
     """
     vendor, connection = _vendor(using), connections[using]
     unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in _compare(using)}
-    # First, because a renamed table shares the function of the one that has its name now.
-    dropped = _run(using, {table: vendor.drop(connection, table) for table in unwanted})
-    return [*dropped, *_run(using, _steps(using, _compare(using), exactly=True))]
+    # A renamed table and the one that has its name now share a function, and lose their triggers together.
+    with transaction.atomic(using=using):
+        dropped = _run(using, {table: vendor.drop(connection, table) for table in unwanted})
+        return [*dropped, *_run(using, _steps(using, _compare(using), exactly=True))]
 
 
 def remove(using: str) -> list[str]:
@@ -195,8 +196,8 @@ def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
             done.append(table)
         except DatabaseError as error:
             refused.append(f"{table}: {describe(error)}")
-    if steps:
-        forget_installed()
+    if done:
+        transaction.on_commit(forget_installed, using=using)
     if refused:
         raise TriggersRefused(
             f"The database {using!r} refused triggers on {'; '.join(refused)}. Until they are there, only "

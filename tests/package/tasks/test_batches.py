@@ -72,6 +72,7 @@ def test_start_run__storing_many_batches_is_progress(
         (partial(away, error=ValueError("redis://user:secret@host/0 broke")), "ValueError: "),
         (partial(away, error=FileNotFoundError("ids.txt")), "FileNotFoundError: "),
         (lambda: None, "InvalidId: the function of ids= returned NoneType: expected a queryset"),
+        (lambda: "42", "InvalidId: the function of ids= returned str: expected a queryset"),
     ],
 )
 def test_start_run__ids_that_fail_end_the_run(ids: Any, why: str) -> None:

@@ -31,8 +31,11 @@ class Definition:
         """Parse the result of `comment`; None if something else wrote it."""
         if not comment or MARK not in comment:
             return None
-        found = json.JSONDecoder().raw_decode(comment[comment.index(MARK) + len(MARK) :])[0]
-        columns = {None if compared is None else tuple(compared): tuple(names) for compared, names in found}
+        try:
+            found = json.JSONDecoder().raw_decode(comment.partition(MARK)[2])[0]
+            columns = {compared and tuple(compared): tuple(names) for compared, names in found}
+        except (TypeError, ValueError):
+            return None
         return cls(table=table, columns=columns)
 
     @property

@@ -44,7 +44,8 @@ class Command(WarmerCommand):
         if lost:
             raise CommandError("\n".join(f"{each.message} {each.fix}" for each in map(without_table, lost)))
         if not all(captured):
-            raise CommandError("Some changes are not captured. Run 'manage.py warm_triggers'.")
+            first = "" if captures_by_triggers() else "set WARMER_CAPTURE = 'triggers', and "
+            raise CommandError(f"Some changes are not captured: {first}run 'manage.py warm_triggers'.")
 
     def _handle_one(self, alias: str, options: dict[str, Any]) -> bool:
         """Handle one database; return whether `--check` found nothing missing."""

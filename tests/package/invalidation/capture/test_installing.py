@@ -2,17 +2,20 @@
 
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from myapp.models import Post
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, problem_of, things, unapplied
 from tests.support.fixtures import install_triggers
 from tests.support.keyed import by_function, cached, gone, job
 from warmer import jobs
+from warmer.exceptions import TriggersRefused
 from warmer.invalidation import triggers
 from warmer.models import ChangeRecord
 from warmer.signals import triggers_changed
@@ -52,6 +55,21 @@ def test_install__only_widens_and_prune_narrows(known: Things) -> None:
     assert triggers.prune("default") == []
 
 
+def test_prune__that_is_refused_changes_nothing(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the triggers that it drops first."""
+    job("wide:{id}", {Post: "title"})
+    install_triggers()
+    for name in ("wide", "things"):
+        jobs.unregister(name)
+    vendor = triggers._vendor("default")
+    with monkeypatch.context() as failing:
+        failing.setattr(vendor, "create", Mock(return_value=["no SQL"]))
+        with pytest.raises(TriggersRefused, match="myapp_post"):
+            triggers.prune("default")
+    assert "myapp_thing" in vendor.find_all(connection)
+    assert set(triggers.prune("default")) == {"myapp_post", "myapp_thing"}
+
+
 def test_remove__removes_the_triggers_of_jobs_that_are_gone(known: Things) -> None:
     jobs.unregister("things")
     assert "myapp_thing" in triggers.remove("default")
@@ -67,7 +85,9 @@ def test_remove__removes_the_triggers_of_jobs_that_are_gone(known: Things) -> No
     assert triggers.remove("default") == []
 
 
-def test_command__installs_invalidates_and_removes(known: Things, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command__installs_invalidates_and_removes(
+    known: Things, capsys: pytest.CaptureFixture[str], settings: Any
+) -> None:
     """Changes of before it were missed."""
     call_command("warm_triggers", "--remove")
     call_command("warm_triggers", "--sql")
@@ -76,6 +96,10 @@ def test_command__installs_invalidates_and_removes(known: Things, capsys: pytest
         call_command("warm_triggers", "--check")
     assert known.gone_by(call_command, "warm_triggers") == EVERY
     call_command("warm_triggers", "--check")
+    triggers.remove("default")
+    settings.WARMER_CAPTURE = "signals"
+    with pytest.raises(CommandError, match="set WARMER_CAPTURE"):
+        call_command("warm_triggers", "--check")
 
 
 def test_script__does_what_install_does(known: Things) -> None:

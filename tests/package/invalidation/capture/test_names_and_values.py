@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("db")
 COLUMNS = [
     *("warmer_rows", "warmer_number", "warmer_size", "warmer_new", "warmer_old"),
     *("new", "old", "tg_op", "tg_relid", "c", "s", "m", "source", "rows", "select"),
-    *("CamelCase", "it's", "100%", "%s", "{braces}", "back\\slash", "*/", "with space", "größe"),
+    *("CamelCase", "it's", "100%", "%s", "{braces}", "back\\slash", "*/", "with space", "größe", '"Quoted"'),
 ]
 TABLES = ["CamelCase", "it's", "100%", "{braces}", "back\\slash", "*/", "with space", "größe", "n" * 63]
 
@@ -29,10 +29,12 @@ def quoted(name: str) -> str:
 @pytest.mark.parametrize("fields", [None, ["owner", "text"]])
 @pytest.mark.parametrize("column", COLUMNS)
 def test_trigger__of_an_odd_column_records_its_rows(column: str, fields: list[str] | None) -> None:
-    columns = {"owner": models.IntegerField(db_column=column), "text": models.TextField(db_column=f"{column}2")}
+    other = '"Another"' if column == '"Quoted"' else f"{column}2"  # quotes that Django leaves as they are
+    columns = {"owner": models.IntegerField(db_column=column), "text": models.TextField(db_column=other)}
     depends_on = "owner" if fields is None else lambda row: row.owner
     with things(columns=columns, fields=fields, depends_on=depends_on) as known:
-        name, text = quoted(column), quoted(f"{column}2")
+        name, text = quoted(column), quoted(other)
+        assert triggers.problems("default") == []
         execute(f"INSERT INTO myapp_thing ({name}, {text}) VALUES (1, 'a')")
         assert known.gone() == {1}
         execute(f"UPDATE myapp_thing SET {name} = 2, {text} = 'b'")

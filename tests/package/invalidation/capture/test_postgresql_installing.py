@@ -59,9 +59,17 @@ def test_install__of_another_definition_replaces_the_function_alone_while_writer
         assert known.relayed() == {1}
 
 
-def forget_definition() -> None:
-    """Make the function one of which it is not known what it records."""
-    outsiders.run(f"COMMENT ON FUNCTION {function_of_things()}() IS NULL")
+def forget_definition(comment: str = "NULL") -> None:
+    """Make the function record what nobody knows."""
+    outsiders.run(f"COMMENT ON FUNCTION {function_of_things()}() IS {comment}")
+
+
+@pytest.mark.parametrize("comment", ["''", "'another'", "'warmer 1 of another'", "'warmer 1 [null]'"])
+def test_install__over_a_comment_of_something_else(known: Things, comment: str) -> None:
+    forget_definition(comment)
+    assert "outdated" in problem_of().why
+    assert install_triggers() == ["myapp_thing"]
+    assert triggers.problems("default") == []
 
 
 def test_install__by_three_at_once_succeeds(known: Things) -> None:
