@@ -10,7 +10,7 @@ from django.test import override_settings
 from bench import data
 from bench.measure import Row, Table, speed
 from bench.site import Site
-from embedded.redis_cluster import RedisCluster
+from embedded.redis_server import RedisCluster
 from warmer.keys import KeyTemplate
 from warmer.stores import open_store
 

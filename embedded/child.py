@@ -1,15 +1,19 @@
 """The supervisor's processes, and the console that shows the output of all of them."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
-from embedded.plan import ROOT, Command
-from embedded.processes import ProcessGroup
+from embedded.processes import POLITELY, Ask, ProcessGroup
 
+ROOT = Path(__file__).resolve().parent.parent
 LAST_LINES = 20
 LABEL_WIDTH = 7
 # Time for the reader to end after the process: the rest of its group, which holds the pipe, is being killed.
@@ -20,8 +24,25 @@ _console = threading.Lock()
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write whole lines from any thread, by default to standard output."""
+    stream = stream or sys.stdout
     with _console:
-        print(text, file=stream or sys.stdout, flush=True)
+        try:
+            print(text, file=stream, flush=True)
+        except BrokenPipeError:  # nobody reads on, as in `script/server | head`: stop everything
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command of the project: a step that runs and exits, or a service that runs until we stop it."""
+
+    name: str
+    words: tuple[str, ...]
+    title: str = ""  # of a step, on the console
+    required: bool = True  # stop everything if the step fails
+    ready: str = ""  # the end of the line that a service prints when it is ready
+    asks: tuple[Ask, ...] = POLITELY
 
 
 class Child:

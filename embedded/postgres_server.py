@@ -80,8 +80,6 @@ class PostgresServer(Server):
         for name, value in self.options.items():
             command += ["-c", f"{name}={value}"]
         self._launch(command)
-        if not self.is_running:
-            raise self._failed(f"{command[0]} did not start.")
 
     def _creation(self, programs: Path, data: str) -> list[str]:
         """Return the command that creates the data folder."""

@@ -96,13 +96,15 @@ class Server(ABC):
         """Return whether our process answers."""
 
     def _launch(self, command: Sequence[str]) -> None:
-        """Start the process, and wait until it answers or has ended."""
+        """Start the process, and wait until it answers; raise if it ends or does not answer in time."""
         self._end(())
         self._process = self._spawn(command)
         try:
             wait_until(lambda: not self.is_running or self._answers(), what=f"{command[0]} answers")
         except TimeoutError as error:
             raise self._failed(str(error)) from None
+        if not self.is_running:
+            raise self._failed(f"{command[0]} did not start.")
 
     def _spawn(self, command: Sequence[str]) -> ProcessGroup:
         temporary = self.folder if self._is_temporary else None

@@ -16,23 +16,53 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from config.running_servers import FILE_NAME, LOCK_NAME
-from embedded.child import Child, say
-from embedded.plan import USUAL_DATA_DIR, Command, Plan, Server
+from embedded.child import ROOT, Child, Command, say
 from embedded.ports import LOOPBACK, port_problem
 from embedded.processes import EmbeddedError, describe_exit
 from embedded.redis_server import RedisServer
 from embedded.waiting import SECONDS
 
+USUAL_DATA_DIR = ROOT / ".data"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Long enough to see the effects of an outage in the logs and the admin.
 OUTAGE_SECONDS = 5
 RULE = "-" * 78
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a file name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A Redis to start, unless the variable that names it is set already."""
+
+    name: str
+    variable: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that the supervisor needs to know. It stops services from the last to the first."""
+
+    data_dir: Path
+    host: str
+    port: int
+    environment: Mapping[str, str]
+    servers: tuple[Server, ...] = ()
+    before: tuple[Command, ...] = ()
+    services: tuple[Command, ...] = ()
+    after: tuple[Command, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Return the site's URL."""
+        host = LOOPBACK if self.host == "0.0.0.0" else self.host  # noqa: S104
+        return f"http://{host}:{self.port}/"
 
 
 class _StopRequested(Exception):
@@ -136,12 +166,7 @@ class Supervisor:
 
     # -- run -----------------------------------------------------------------------------------
     def _pause(self, seconds: float) -> None:
-        """Wait.
-
-        Raises:
-            _StopRequested: a stop was requested.
-            EmbeddedError: a process stopped unexpectedly.
-        """
+        """Wait; raise if a stop was requested, or a process has failed."""
         if self._stop_requested.wait(seconds):
             raise _StopRequested
         for title, process in self._running.items():

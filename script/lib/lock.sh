@@ -5,6 +5,11 @@
 # Take the lock on the file, waiting if necessary, and hold it until `unlock` or the end of the script.
 # The lock belongs to the open file, so it outlives this Python process, and a killed script leaves none behind.
 lock() {
+  if ! : 2>/dev/null >>"$2"; then
+    printf '%s: %s cannot be written in %s.\n' "$3" "$2" "$PWD" >&2
+    printf '%s\n' "Make that folder writable for your user, or clone the project into a folder of your own." >&2
+    exit 1
+  fi
   exec 9>"$2"
   "$1" - "$3" <<'PYTHON'
 import fcntl, sys

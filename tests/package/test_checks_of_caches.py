@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from config.redis_url import cache_settings
-from embedded.redis_cluster import RedisCluster
+from embedded.redis_server import RedisCluster
 from myapp.models import Post
 from tests.support.checks import assert_found, declare_keyed, declare_single, found
 from warmer import jobs

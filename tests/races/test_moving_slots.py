@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from embedded.redis_cluster import RedisCluster
+from embedded.redis_server import RedisCluster
 from embedded.waiting import wait_until
 from tests.support.clusters import cluster_caches
 from tests.support.others import in_threads

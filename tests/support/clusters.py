@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from embedded.redis_cluster import RedisCluster
+from embedded.redis_server import RedisCluster
 from tests.support.caches import PATIENT
 
 

@@ -15,16 +15,8 @@ from tests.support.processes import ROOT
 
 # What the test run set for itself, or what would lead the site to other servers.
 NOT_INHERITED = {
-    "ADMIN_PASSWORD",
-    "ADMIN_USERNAME",
-    "CELERY_BROKER_URL",
-    "DATABASE_URL",
-    "DJANGO_ENV",
-    "DJANGO_SETTINGS_MODULE",
-    "HOST",
-    "PORT",
-    "REDIS_URL",
-    "WARMER_DATA_DIR",
+    *("ADMIN_PASSWORD", "ADMIN_USERNAME", "CELERY_BROKER_URL", "DATABASE_URL", "DJANGO_ENV"),
+    *("DJANGO_SETTINGS_MODULE", "HOST", "PORT", "REDIS_URL", "WARMER_DATA_DIR"),
 }
 PATIENCE_SECONDS = 120
 
@@ -59,8 +51,7 @@ class Supervised:
         """Wait for a condition, and note meanwhile which processes there are."""
 
         def holds() -> bool:
-            self.note_family()
-            ended = self.process.poll() is not None
+            ended = self._has_ended()
             if condition():
                 return True
             assert not ended, f"ended with {self.process.returncode} before {what}:\n{self.text}"
@@ -68,22 +59,14 @@ class Supervised:
 
         wait_until(holds, seconds=PATIENCE_SECONDS, what=what)
 
-    def note_family(self) -> None:
-        """Note all processes below this one: when it has ended they are not below it any more."""
-        with suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(self.process.pid).children(recursive=True):
-                self._family.setdefault(process.pid, process)
-
     def find(self, words: str) -> psutil.Process:
         """Return its oldest running process whose command line has these words."""
-        self.note_family()
-        found = [process for process in self.left() if words in _command(process)]
-        assert found, f"no process with {words!r}: {[_command(one) for one in self.left()]}"
+        found = [process for process in self.left() if words in " ".join(process.cmdline())]
         return min(found, key=lambda process: process.create_time())
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the supervisor alone, as Ctrl-C does: the others have their own groups."""
-        self.note_family()
+        self._has_ended()
         self.process.send_signal(number)
 
     def ends(self, code: int, *, at_least: int = 0) -> str:
@@ -93,43 +76,37 @@ class Supervised:
             code: the exit code that it must end with.
             at_least: how many processes must have been below it. None of them may be left.
         """
-
-        def has_ended() -> bool:
-            self.note_family()
-            return self.process.poll() is not None
-
-        wait_until(has_ended, seconds=PATIENCE_SECONDS, what="it ends")
+        wait_until(self._has_ended, seconds=PATIENCE_SECONDS, what="it ends")
         assert self.process.returncode == code, self.text
         assert len(self._family) >= at_least, f"only {len(self._family)} processes were seen"
-        wait_until(lambda: not self.left(), what=f"{[_command(one) for one in self.left()]} end")
+        wait_until(lambda: not self.left(), what=f"its processes end: {self._family}")
         return self.text
 
     def left(self) -> list[psutil.Process]:
         """Return which of the processes still run."""
+        self._has_ended()
         return [process for process in self._family.values() if _runs(process)]
+
+    def _has_ended(self) -> bool:
+        """Return whether it has, and note all processes below it: then they are not below it any more."""
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                self._family.setdefault(process.pid, process)
+        return self.process.poll() is not None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.note_family()
-        if self.process.poll() is None:
-            self.process.kill()
+        left = self.left()
+        for process in (self.process, *left):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
-        for process in self.left():
-            process.kill()
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def _runs(process: psutil.Process) -> bool:
     # is_running() also says no when another process has got the number meanwhile.
-    try:
+    with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return False

@@ -71,6 +71,9 @@ def test_setup__says_what_is_missing__then_installs_once_by_uv_or_pip__and_tries
     assert "python3-venv" in refusal()
     checkout.real_python("python3")
     assert "PYTHON is '/nowhere/python3'" in refusal(PYTHON="/nowhere/python3")
+    (checkout.folder / ".venv.lock").mkdir()
+    assert f".venv.lock cannot be written in {checkout.folder}.\nMake that folder writable" in refusal()
+    (checkout.folder / ".venv.lock").rmdir()
 
     half_made = checkout.folder / ".venv" / "bin"  # by an interrupted set-up, of another Python
     half_made.mkdir(parents=True)

@@ -1,6 +1,5 @@
 """The supervisor on small plans of our own: whatever happens, it says so and leaves nothing behind."""
 
-import json
 import signal
 import socket
 import sys
@@ -18,8 +17,9 @@ import os, sys
 from pathlib import Path
 from signal import SIGTERM
 from embedded import supervisor
-from embedded.plan import Command, Plan, Server
+from embedded.child import Command
 from embedded.processes import Ask
+from embedded.supervisor import Plan, Server
 
 supervisor.OUTAGE_SECONDS = 0.1
 python, port, folder = sys.executable, {port}, {folder!r}
@@ -186,19 +186,12 @@ def test_taken_port__one_clear_line__nothing_is_started(plans: Plans) -> None:
         )
 
 
-def test_killed_supervisor__nothing_is_left_and_the_next_one_starts(plans: Plans) -> None:
-    with plans.start() as killed:
-        killed.wait_for(UP)
-        killed.send(signal.SIGKILL)
-        killed.ends(-signal.SIGKILL, at_least=ALWAYS)
-    # A stale note, as after a power failure.
-    (plans.data_dir / "running.json").write_text(json.dumps({"REDIS_URL": "x"}))
-    assert running_servers(plans.data_dir) == {}
-    with plans.start() as following:
-        following.wait_for(UP)
-        assert running_servers(plans.data_dir)["REDIS_URL"].startswith("redis://127.0.0.1:")
-        following.send(signal.SIGHUP)
-        following.ends(0)
+def test_output__that_nobody_reads_on__ends_everything(plans: Plans) -> None:
+    piped = ["bash", "-o", "pipefail", "-c", '"$@" | head -n 1', "bash", *plans.command()]
+    with Supervised(piped, output=plans.folder / "output.txt", env=clean_environment()) as supervised:
+        said = supervised.ends(0, at_least=2)
+    assert said.startswith("The cache server listens on ")
+    assert "Error" not in said
 
 
 def test_server_and_password_of_the_environment__are_used_and_not_shown(plans: Plans) -> None:
@@ -210,5 +203,5 @@ def test_server_and_password_of_the_environment__are_used_and_not_shown(plans: P
         assert "s3cret" not in supervised.text
         assert not (plans.data_dir / "cache").exists()
         assert running_servers(plans.data_dir)["REDIS_URL"] == url
-        supervised.send(signal.SIGINT)
+        supervised.send(signal.SIGHUP)
         supervised.ends(0)

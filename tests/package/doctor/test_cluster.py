@@ -9,7 +9,7 @@ from django.test import Client
 
 from config.redis_url import cache_settings
 from embedded.ports import free_port
-from embedded.redis_cluster import RedisCluster
+from embedded.redis_server import RedisCluster
 from tests.package.doctor.support import Examine, Serve, configure, expect
 from tests.support.clusters import cluster_caches
 from tests.support.commands import execute

@@ -13,7 +13,7 @@ from redis.cluster import ClusterNode
 from redis.exceptions import ClusterCrossSlotError, ResponseError
 
 from config.redis_url import cache_settings
-from embedded.redis_cluster import RedisCluster
+from embedded.redis_server import RedisCluster
 from embedded.waiting import wait_until
 from tests.package.doctor.tls import CERTIFICATE, in_front_of
 from tests.package.stores.contract import FencedContract

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from embedded.redis_cluster import RedisCluster
-from embedded.redis_server import RedisServer
+from embedded.redis_server import RedisCluster, RedisServer
 from tests.package.doctor.support import PASSWORD, cache_entry, configure
 from tests.servers import CACHE_DATABASE
 from tests.support.clusters import cluster_caches
