@@ -73,5 +73,5 @@ def _run_finished(run: Any, **_kwargs: Any) -> None:
 def _sync_schedule(using: str, **_kwargs: Any) -> None:
     from warmer import schedule
 
-    if using == schedule.database() and schedule.tables_exist():
+    if schedule.tables_exist(using):
         schedule.sync()

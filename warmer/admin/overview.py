@@ -141,7 +141,8 @@ class Table:
         silent_since = timezone.now() - BEAT_SILENCE
         is_observed = any(row.attempted_at >= silent_since for row in self._observations.values())
         last = {name: run.state for name, run in WarmingRun.objects.latest_per_job(names).items()}
-        paused = base.schedule.paused() if base.schedule else set()
+        self._entries = base.schedule.entries(names) if base.schedule else {}
+        paused = {name for name, entry in self._entries.items() if not entry.enabled}
         wrong = set(CacheAudit.objects.with_wrong_keys(names).values_list("job", flat=True))
         down = health.unanswered(caches)  # last, because it waits for their answers
         self.states = {}
@@ -156,7 +157,6 @@ class Table:
         """Return the rows of some of the jobs."""
         names = [spec.name for spec in specs]
         runs = WarmingRun.objects.recent_per_job(names, each=history.BARS)
-        entries = base.schedule.entries(names) if base.schedule else {}
         audits = CacheAudit.objects.latest_per_job(names)
         return [
             Row(
@@ -164,7 +164,7 @@ class Table:
                 state=self.states[spec.name],
                 observation=self._observations.get(spec.name),
                 runs=runs[spec.name],
-                entry=entries.get(spec.name),
+                entry=self._entries.get(spec.name),
                 pending=backlog.by_job[spec.name],
                 audit=audits.get(spec.name),
             )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import pairwise
 
 from django.utils import timezone
@@ -18,7 +18,8 @@ from warmer.tasks import scheduled_run
 
 UNITS = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 """Beat's units of an interval, in seconds."""
-_KINDS = ("interval", "crontab", "solar", "clocked")
+# Five years, in which even a February 29 occurs twice.
+_DAYS = [date(2000, 1, 1) + timedelta(days=number) for number in range(5 * 366)]
 
 
 class ScheduleError(WarmerError):
@@ -82,16 +83,12 @@ def entries(jobs: Iterable[str] | None = None) -> dict[str, Entry]:
 
     An entry that an operator gave another task or other arguments is none.
     """
-    tasks = rows_of(PeriodicTask).filter(task=scheduled_run.name).select_related(*_KINDS)
+    tasks = rows_of(PeriodicTask).filter(task=scheduled_run.name)
+    tasks = tasks.select_related("interval", "crontab", "solar", "clocked")
     if jobs is not None:
         tasks = tasks.filter(name__in=[entry_name(job) for job in jobs])
     by_job = {task.name.removeprefix(entry_name("")): task for task in tasks}
     return {job: Entry(task) for job, task in by_job.items() if task.args == json.dumps([job])}
-
-
-def paused() -> set[str]:
-    """Return the jobs whose entry is switched off, in one query."""
-    return {job for job, entry in entries().items() if not entry.enabled}
 
 
 def entry_of(spec: JobSpec) -> Entry | None:
@@ -112,13 +109,13 @@ def aware(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def shortest_gap(schedule: IntervalSchedule | CrontabSchedule) -> timedelta:
-    """Return the shortest time between two runs of an interval, or of a crontab on successive days.
-
-    Days on which a crontab does not run are ignored, and so is daylight saving time.
-    """
-    if isinstance(schedule, IntervalSchedule):
-        every: timedelta = schedule.schedule.run_every
-        return every
+    """Return the shortest time between two runs, regardless of daylight saving time."""
     times = schedule.schedule
+    if isinstance(schedule, IntervalSchedule):
+        every: timedelta = times.run_every
+        return every
     moments = sorted(timedelta(hours=hour, minutes=minute) for hour in times.hour for minute in times.minute)
-    return min(later - earlier for earlier, later in pairwise([*moments, moments[0] + timedelta(days=1)]))
+    days = [day for day in _DAYS if day.month in times.month_of_year and day.day in times.day_of_month]
+    days = [day for day in days if day.isoweekday() % 7 in times.day_of_week]
+    apart = min((later - earlier for earlier, later in pairwise(days)), default=timedelta(days=len(_DAYS)))
+    return min(later - earlier for earlier, later in pairwise([*moments, moments[0] + apart]))

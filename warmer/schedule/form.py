@@ -54,11 +54,18 @@ class ScheduleForm(forms.Form):
         cleaned = super().clean() or {}
         if self.errors:
             return cleaned
+        is_crontab = cleaned["kind"] == CRONTAB
         try:
-            self._schedule = _crontab(cleaned) if cleaned["kind"] == CRONTAB else _interval(cleaned)
-            _check_life(self._spec, shortest_gap(self._schedule))
+            self._schedule = _crontab(cleaned) if is_crontab else _interval(cleaned)
+            life, gap = self._spec.timeout - self._spec.jitter, shortest_gap(self._schedule)
+            if life <= gap:
+                raise ValidationError(
+                    f"Keys of {self._spec.name} live {duration(life)}, but at least {duration(gap)} pass "
+                    "between two refreshes: they expire before each. Choose more frequent times, or raise "
+                    "timeout= in the declaration."
+                )
         except ValidationError as error:
-            self.add_error("crontab" if cleaned["kind"] == CRONTAB else "number", error)
+            self.add_error("crontab" if is_crontab else "number", error)
         return cleaned
 
     def save(self) -> None:
@@ -84,15 +91,14 @@ def reset(spec: JobSpec) -> None:
         task.enabled = True
 
 
-def switch(spec: JobSpec, *, on: bool) -> bool:
-    """Switch the schedule of a job on or off; return whether this changed it.
+def switch(spec: JobSpec, *, on: bool) -> None:
+    """Switch the schedule of a job on or off.
 
     Raises:
         ScheduleError: the job is not scheduled, or its entry runs something else.
     """
     with _edited(spec) as task:
-        was_on, task.enabled = task.enabled, on
-    return bool(was_on != on)
+        task.enabled = on
 
 
 @contextmanager
@@ -117,8 +123,7 @@ def _initial(spec: JobSpec) -> dict[str, Any]:
     entry = entry_of(spec)
     initial: dict[str, Any] = {"enabled": entry is None or entry.enabled, "kind": INTERVAL}
     if entry is not None and (row := entry.task.crontab):
-        crontab = " ".join(getattr(row, name) for name in CRONTAB_FIELDS)
-        return initial | {"kind": CRONTAB, "crontab": crontab}
+        return initial | {"kind": CRONTAB, "crontab": " ".join(getattr(row, name) for name in CRONTAB_FIELDS)}
     every = entry.interval if entry else spec.every
     if every is None:  # e.g. a solar event
         return initial
@@ -128,10 +133,8 @@ def _initial(spec: JobSpec) -> dict[str, Any]:
 
 def _interval(cleaned: dict[str, Any]) -> IntervalSchedule:
     number, unit = cleaned["number"], cleaned["unit"]
-    if number is None or not unit:
-        raise ValidationError("Enter a number and its unit.")
-    if not SHORTEST <= timedelta(**{unit: number}) <= LONGEST:
-        raise ValidationError("Choose an interval from 30 seconds to 30 days.")
+    if number is None or not unit or not SHORTEST <= timedelta(**{unit: number}) <= LONGEST:
+        raise ValidationError("Enter a number and its unit, from 30 seconds to 30 days.")
     return IntervalSchedule(every=number, period=unit)
 
 
@@ -149,14 +152,3 @@ def _crontab(cleaned: dict[str, Any]) -> CrontabSchedule:
         wrong = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
         raise ValidationError(f"This is not a crontab: {wrong}") from None
     return crontab
-
-
-def _check_life(spec: JobSpec, gap: timedelta) -> None:
-    """Reject a schedule whose keys always expire before their refresh."""
-    life = spec.timeout - spec.jitter
-    if life <= gap:
-        raise ValidationError(
-            f"Keys of {spec.name} live {duration(life)}, but at least {duration(gap)} pass between two "
-            "refreshes: they expire before each. Choose more frequent times, or raise timeout= in the "
-            "declaration."
-        )

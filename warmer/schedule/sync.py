@@ -46,30 +46,21 @@ class Action(StrEnum):
 
 
 def sync() -> dict[str, Action]:
-    """Sync beat's entries with the code, except for changes by operators.
+    """Sync beat's entries with the code, except for changes by operators; return what was done, by job.
 
     Missing entries are created. Entries of jobs that no longer exist or are no longer scheduled are removed.
-    An entry follows the declared interval until an operator sets another. Only operators enable or disable
-    entries.
-
-    Returns:
-        What was done, by job.
+    Only operators enable or disable entries.
     """
     own = dict(UPKEEP)
     if conf.AUDIT_SAMPLE > 0:
         own[f"{OWN}audit a sample"] = tasks.audit_sample, conf.AUDIT_EVERY
     ours = Q(task=tasks.scheduled_run.name, name__startswith=entry_name("")) | Q(name__startswith=OWN)
+    description = f"A task of warmer's own. {YOURS}"
     with atomic_for(PeriodicTask):
         done = {spec.name: sync_job(spec) for spec in jobs.specs() if spec.every is not None}
         for name, (task, every) in own.items():
-            _sync(
-                every,
-                name=name,
-                task=task.name,
-                queue=conf.QUEUE,
-                description=f"A task of warmer's own. {YOURS}",
-            )
-        # One by one, so that beat notices and reloads its schedule.
+            _sync(every, name=name, task=task.name, queue=conf.QUEUE, description=description)
+        # One by one, so that beat reloads its schedule.
         for task in rows_of(PeriodicTask).filter(ours).exclude(name__in=[*map(entry_name, done), *own]):
             task.delete()
             if not task.name.startswith(OWN):
@@ -165,14 +156,10 @@ def upkeep() -> QuerySet[PeriodicTask]:
     return rows_of(PeriodicTask).filter(name__in=UPKEEP, enabled=True)
 
 
-def database() -> str:
-    """Return the database that a sync writes to."""
-    return router.db_for_write(PeriodicTask)
-
-
-def tables_exist() -> bool:
-    """Return whether the table that a sync needs is migrated."""
-    return PeriodicTask._meta.db_table in connections[database()].introspection.table_names()
+def tables_exist(using: str | None = None) -> bool:
+    """Return whether a sync finds the tables that it needs, on this database if one is given."""
+    own = connections[router.db_for_write(PeriodicTask)]
+    return using in (None, own.alias) and PeriodicTask._meta.db_table in own.introspection.table_names()
 
 
 def _headers(task: PeriodicTask) -> dict[str, Any]:
