@@ -1,11 +1,5 @@
 """A serializer for django-redis, which returns values exactly as written, and a compressor.
 
-    "OPTIONS": {
-        "SERIALIZER": "warmer.serializers.MsgspecSerializer",
-        "COMPRESSOR": "warmer.serializers.LongValueCompressor",
-        "FALLBACK_SERIALIZER": "...",  # optional: for what other code caches and this serializer cannot carry
-    }
-
 msgspec encodes many types that MessagePack lacks as something else: a tuple as an array, an enum as its
 value, a Decimal as text. So its result is used only if every type in the value is one that it returns
 unchanged; otherwise the value is packed again by `Packer`, or rejected.
@@ -14,7 +8,6 @@ unchanged; otherwise the value is packed again by `Packer`, or rejected.
 import logging
 import traceback
 import zlib
-from datetime import datetime
 from gc import get_referents
 from importlib.util import find_spec
 from typing import Any, NoReturn
@@ -30,24 +23,21 @@ from warmer.serializers.packing import DECODE, ENCODE, MAX_DEPTH, SCALARS, is_na
 # A byte that never begins MessagePack, UTF-8 text or a pickle, nor the output of a compressor or
 # django-redis' bare numbers.
 MARK = b"\xc1"
-
 # The first byte of everything that `zlib.compress` returns.
 ZLIB_MARK = b"x"
-
-# Written in place of a value that is not cached, so that nobody reads the previous one. Never begins
-# MessagePack.
+# Written in place of a value that is not cached, so that nobody reads the previous one.
 NOT_CACHED = MARK * 2
-
 _NOT_CACHED_TEXT = (
     "Not cached: the value that %s sets, because %s. The serializer of this cache carries plain data only. "
     "Give warmer an alias of its own (WARMER_CACHE), or this cache a FALLBACK_SERIALIZER in its OPTIONS. "
     "Logged once per type."
 )
 
+CONTAINERS = frozenset((dict, list))
+
 logger = logging.getLogger(__name__)
 _logged: set[str] = set()
 
-CONTAINERS = frozenset((dict, list))
 if find_spec("django_redis"):
     from django_redis.exceptions import ConnectionInterrupted
 
@@ -93,12 +83,7 @@ class MsgspecSerializer:
         except Exception:  # noqa: BLE001 - the second look says what it is
             return self._packed(value)
         kind = type(value)
-        if kind in CONTAINERS:
-            level = get_referents(value)
-            # The shortcut saves a quarter of the time for a flat row.
-            if SCALARS.issuperset(map(type, level)) or _is_exact(level):
-                return MARK + encoded
-        elif kind in SCALARS:
+        if kind in SCALARS or (kind in CONTAINERS and _is_exact(get_referents(value))):
             return MARK + encoded
         return self._packed(value)
 
@@ -134,18 +119,14 @@ class MsgspecSerializer:
 
 
 class LongValueCompressor:
-    """Compresses values from `min_length` bytes on, if that makes them shorter.
-
-    For a value of a few hundred bytes, zlib takes longer than the rest of a write, and saves almost nothing.
-
-    It is compatible with django-redis' `ZlibCompressor` in both directions.
+    """Compresses long values if that makes them shorter. Reads and is read by django-redis' `ZlibCompressor`.
 
     Nothing is decompressed to more than `WARMER_MAX_VALUE_BYTES`: a few kilobytes in the cache could fill the
     memory of each process that reads them. So a longer value is rejected if warmer writes it, and stored
     uncompressed if other code does.
 
     Attributes:
-        min_length: the shortest value that is compressed, in bytes.
+        min_length: the shortest value that is compressed, in bytes; shorter ones would save almost nothing.
         level: zlib's level; above 1 the time doubles to save a few percent of the size.
     """
 
@@ -164,11 +145,9 @@ class LongValueCompressor:
         if len(value) < self.min_length:
             return value
         if len(value) > (limit := conf.MAX_VALUE_BYTES):
-            if is_own_write.get():
-                raise UnsupportedValue(
-                    f"It takes {len(value)} bytes, more than WARMER_MAX_VALUE_BYTES ({limit})"
-                )
-            return value
+            if not is_own_write.get():
+                return value
+            raise UnsupportedValue(f"It takes {len(value)} bytes, more than WARMER_MAX_VALUE_BYTES ({limit})")
         compressed = zlib.compress(value, self.level)
         return compressed if len(compressed) < len(value) else value
 
@@ -202,17 +181,11 @@ def _is_exact(level: list[Any]) -> bool:
     for _ in range(MAX_DEPTH):
         if SCALARS.issuperset(map(type, level)):
             return True
-        if CONTAINERS.issuperset(map(type, level)):
-            inner = level
-        else:
-            inner = []
-            for item in level:
-                kind = type(item)
-                if kind in CONTAINERS:
-                    inner.append(item)
-                elif kind not in SCALARS and (kind is not datetime or not is_native(item)):
-                    return False
-        level = get_referents(*inner)
+        if not CONTAINERS.issuperset(map(type, level)):
+            level = [item for item in level if type(item) not in SCALARS and not is_native(item)]
+            if not CONTAINERS.issuperset(map(type, level)):
+                return False
+        level = get_referents(*level)
     return False
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -31,72 +32,58 @@ class Refused(Exception):
     """A value cannot be encoded exactly. Its argument is the value, or the offending part of it."""
 
 
-class Packer:
-    """Converts a value to one that msgspec encodes exactly."""
-
-    _depth = 0
-
-    def pack(self, value: Any) -> Any:
-        """Return the object to encode in place of a value.
-
-        Raises:
-            Refused: it contains an unsupported type.
-            RecursionError: it is nested deeper than `MAX_DEPTH`, perhaps because it contains itself.
-        """
-        kind = type(value)
-        if kind in SCALARS:
-            return value
-        pack = PACKERS.get(kind)
-        if pack is None:
-            raise Refused(value)
-        return pack(self, value)
-
-    def pack_list(self, values: Iterable[Any]) -> list[Any]:
-        if self._depth == MAX_DEPTH:
-            raise RecursionError
-        self._depth += 1
-        packed = [value if type(value) in SCALARS else self.pack(value) for value in values]
-        self._depth -= 1
-        return packed
-
-    def pack_dict(self, value: dict[Any, Any]) -> Any:
-        if SCALARS.issuperset(map(type, value)):
-            return dict(zip(value, self.pack_list(value.values()), strict=True))
-        return self.pack_array(PAIRS, (part for pair in value.items() for part in pair))
-
-    def pack_array(self, code: int, values: Iterable[Any]) -> Ext:
-        return Ext(code, ENCODE(self.pack_list(values)))
-
-    def pack_datetime(self, value: datetime) -> datetime | Ext:
-        return value if is_native(value) else _pack_clock(DATETIME, value)
+def _packed(value: Any, depth: int = 0) -> Any:
+    """Return what msgspec encodes exactly, in place of a value; raise RecursionError beyond `MAX_DEPTH`."""
+    if type(value) in SCALARS:
+        return value
+    if (packer := PACKERS.get(type(value))) is None:
+        raise Refused(value)
+    return packer(value, depth)
 
 
-def _pack_clock(code: int, value: datetime | time) -> Ext:
-    return Ext(code, ENCODE((value.replace(tzinfo=None).isoformat(), value.fold, _zone(value, value.tzinfo))))
+def _list(values: Iterable[Any], depth: int) -> list[Any]:
+    if depth == MAX_DEPTH:
+        raise RecursionError
+    return [value if type(value) in SCALARS else _packed(value, depth + 1) for value in values]
 
 
-PACKERS: Mapping[type, Callable[[Packer, Any], Any]] = {
-    list: Packer.pack_list,
-    dict: Packer.pack_dict,
-    tuple: lambda packer, value: packer.pack_array(TUPLE, value),
-    set: lambda packer, value: packer.pack_array(SET, value),
-    frozenset: lambda packer, value: packer.pack_array(FROZENSET, value),
-    datetime: Packer.pack_datetime,
-    date: lambda packer, value: Ext(DATE, value.isoformat().encode()),
-    time: lambda packer, value: _pack_clock(TIME, value),
-    timedelta: lambda packer, value: Ext(TIMEDELTA, ENCODE(_parts(value))),
-    Decimal: lambda packer, value: Ext(DECIMAL, str(value).encode()),
-    UUID: lambda packer, value: Ext(UUID_, value.bytes),
+def _dict(value: dict[Any, Any], depth: int) -> Any:
+    if SCALARS.issuperset(map(type, value)):
+        return dict(zip(value, _list(value.values(), depth), strict=True))
+    return _array(PAIRS, chain.from_iterable(value.items()), depth)
+
+
+def _array(code: int, values: Iterable[Any], depth: int) -> Ext:
+    return Ext(code, ENCODE(_list(values, depth)))
+
+
+def _clock(code: int, value: datetime | time) -> Ext:
+    return Ext(code, ENCODE((value.replace(tzinfo=None).isoformat(), value.fold, _zone(value))))
+
+
+PACKERS: Mapping[type, Callable[[Any, int], Any]] = {
+    list: _list,
+    dict: _dict,
+    tuple: partial(_array, TUPLE),
+    set: partial(_array, SET),
+    frozenset: partial(_array, FROZENSET),
+    datetime: lambda value, _: value if is_native(value) else _clock(DATETIME, value),
+    date: lambda value, _: Ext(DATE, value.isoformat().encode()),
+    time: lambda value, _: _clock(TIME, value),
+    timedelta: lambda value, _: Ext(TIMEDELTA, ENCODE(_parts(value))),
+    Decimal: lambda value, _: Ext(DECIMAL, str(value).encode()),
+    UUID: lambda value, _: Ext(UUID_, value.bytes),
 }
 
 
-def is_native(value: datetime) -> bool:
-    """Return whether MessagePack has a type for it: a time in UTC, to the nanosecond."""
-    return value.tzinfo is UTC and not value.fold
+def is_native(value: Any) -> bool:
+    """Return whether it is a datetime for which MessagePack has a type: in UTC, to the nanosecond."""
+    return type(value) is datetime and value.tzinfo is UTC and not value.fold
 
 
-def _zone(holder: datetime | time, zone: tzinfo | None) -> Any:
+def _zone(value: datetime | time) -> Any:
     """Return the representation of a time zone: nothing, its key, or its offset and optionally its name."""
+    zone = value.tzinfo
     if zone is None:
         return None
     if type(zone) is timezone:
@@ -104,7 +91,7 @@ def _zone(holder: datetime | time, zone: tzinfo | None) -> Any:
         return [*_parts(offset), *name]
     if type(zone) is ZoneInfo and zone.key is not None:
         return zone.key
-    raise Refused(holder)
+    raise Refused(value)
 
 
 def _zone_of(packed: Any) -> tzinfo | None:
@@ -143,7 +130,7 @@ UNPACKERS: Mapping[int, Callable[[memoryview], Any]] = {
     UUID_: lambda data: UUID(bytes=bytes(data)),
 }
 
-# It raises many kinds of errors for data that `Packer` did not produce.
+# It raises many kinds of errors for data that `pack` did not produce.
 DECODE: Callable[[bytes | memoryview], Any] = Decoder(
     ext_hook=lambda code, data: UNPACKERS[code](data)
 ).decode
@@ -153,10 +140,7 @@ ADVICE: dict[Any, str] = {
     Enum: "Give its .value.",
     (Model, QuerySet): "Use plain data, e.g. the rows of .values().",
     Promise: "Use str(...), which translates it now.",
-    (
-        datetime,
-        time,
-    ): "Use its own class, in UTC or with a timezone or a ZoneInfo with a key.",
+    (datetime, time): "Use its own class, in UTC or with a timezone or a ZoneInfo with a key.",
     SafeString: 'Add "" to it, because str(...) returns it unchanged, and call mark_safe() on what you read.',
 } | {
     kind: f"Use {kind.__name__}(...)." for kind in (int, float, str, bytes, dict, list, tuple, set, frozenset)
@@ -171,7 +155,7 @@ def pack(value: Any) -> bytes:
         UnsupportedValue: it contains something that would come back changed; says what to write instead.
     """
     try:
-        return ENCODE(Packer().pack(value))
+        return ENCODE(_packed(value))
     except Refused as error:
         [refused] = error.args
         kind, place = type(refused), next((place for place, part in _walk(value) if part is refused), "")
@@ -193,17 +177,10 @@ def _walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     yield place, value
     if type(value) is dict:
         for number, (key, item) in enumerate(value.items()):
+            is_short = type(key) is int or (type(key) is str and len(key) <= 60)
             yield from _walk(key, f"{place}[key {number + 1}]")
-            yield from _walk(item, f"{place}[{_shown(key)}]")
-    elif type(value) in (list, tuple):
+            yield from _walk(item, f"{place}[{repr(key) if is_short else f'a {type(key).__name__}'}]")
+    elif type(value) in (list, tuple, set, frozenset):
+        is_ordered = type(value) in (list, tuple)
         for number, item in enumerate(value):
-            yield from _walk(item, f"{place}[{number}]")
-    elif type(value) in (set, frozenset):
-        for item in value:
-            yield from _walk(item, f"{place}[an element]")
-
-
-def _shown(key: Any) -> str:
-    if type(key) is int or (type(key) is str and len(key) <= 60):
-        return repr(key)
-    return f"a {type(key).__name__}"
+            yield from _walk(item, f"{place}[{number if is_ordered else 'an element'}]")
