@@ -79,9 +79,9 @@ class Row:
     def oldest(self) -> timedelta | None:
         """The age now of the oldest key that was checked; None if unknown or expired."""
         seen = self.observation
-        if seen is None or seen.oldest is None or seen.observed_at is None:
+        if seen is None or seen.oldest_seconds is None or seen.observed_at is None:
             return None
-        age = seen.oldest + (timezone.now() - seen.observed_at)
+        age = timedelta(seconds=seen.oldest_seconds) + (timezone.now() - seen.observed_at)
         return age if age < self.spec.timeout else None
 
     @property

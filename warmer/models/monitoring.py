@@ -86,11 +86,6 @@ class JobObservation(Row):
         return "partial" if self.cached else "cold"
 
     @property
-    def oldest(self) -> timedelta | None:
-        """The age of the oldest cached key; None if it is unknown."""
-        return None if self.oldest_seconds is None else timedelta(seconds=self.oldest_seconds)
-
-    @property
     def is_hot(self) -> bool:
         """Whether the job changes faster than it can be loaded."""
         return self.overtaken_hour is not None and self.overtaken_hour >= HOT_SHARE

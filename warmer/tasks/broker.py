@@ -99,8 +99,9 @@ def connected(*, insist: bool = False) -> Iterator[Any]:
             yield connection
         except (BrokerError, OSError, *connection.connection_errors) as error:
             why = f"The broker does not answer: {describe(error)}, at {address}"
-            if missing := missing_setting():
-                why = f"No broker is set: {missing} is missing, so Celery uses {address}"
+            if not current_app.conf.broker_write_url:
+                name = f"{current_app.namespace or ''}_BROKER_URL".removeprefix("_")
+                why = f"No broker is set: {name} is missing, so Celery uses {address}"
             _failures[address] = time.monotonic(), why
             raise BrokerUnavailable(why) from error
         except connection.channel_errors as error:  # e.g. it is full
@@ -203,13 +204,6 @@ def unread_setting() -> str:
     read = (conf.broker_url, conf.broker_read_url, conf.broker_write_url)
     given = {name: getattr(settings, name, None) for name in ("CELERY_BROKER_URL", "BROKER_URL")}
     return next((name for name, url in given.items() if url and url not in read), "")
-
-
-def missing_setting() -> str:
-    """Return the setting in which the Celery app finds no broker; empty if it has one or needs none."""
-    if current_app.conf.broker_write_url or current_app.conf.task_always_eager:
-        return ""
-    return f"{current_app.namespace}_BROKER_URL" if current_app.namespace else "BROKER_URL"
 
 
 def has_broker() -> bool:

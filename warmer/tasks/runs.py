@@ -29,7 +29,6 @@ from warmer.tasks.broker import BrokerUnavailable
 
 logger = logging.getLogger(__name__)
 
-Lane = tuple[int, int]
 # If a database or a cache is down, retry after 1 s, then 2, 4, up to 30, until the message expires or the run
 # is lost. PostgreSQL raises InternalError while it is read-only, e.g. during a failover.
 DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
@@ -144,21 +143,21 @@ def start_run(self: Task, run_id: int) -> None:
         runs.fail(started, f"The ids could not be found: {describe(error)}")
 
 
-@shared_task(name="warmer.warm_batch", bind=True, **PATIENT)
+# A time limit may interrupt it outside of the loader, too, e.g. while it records batches.
+@shared_task(name="warmer.warm_batch", bind=True, **PATIENT | {"autoretry_for": (*AWAY, *INTERRUPTS)})
 def warm_batch(self: Task, run_id: int, attempt: int, first: int, last: int) -> None:
     """Load, write and count the batches of a lane for a moment, then send a message for the rest.
 
     If the worker is killed, its message is redelivered. It names the whole rest of the lane, so the next
     worker skips counted batches and continues.
     """
-    _warm_lanes(self, run_id, attempt, [(first, last)])
+    _warm_lane(self, run_id, attempt, first, last)
 
 
-def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> None:
-    """Process lanes in order, until it is time for messages for the rest and the broker takes them."""
+def _warm_lane(task: Task, run_id: int, attempt: int, first: int, last: int) -> None:
+    """Process a lane, until it is time for a message for the rest and the broker takes it."""
     until = time.monotonic() + TASK_SECONDS
-    last = lanes[-1][1]
-    while batches := batch_queue.take(run_id, attempt, lanes[0][0], last, at_most=MOST_BATCHES):
+    while batches := batch_queue.take(run_id, attempt, first, last, at_most=MOST_BATCHES):
         run = batches[0].run
         if (spec := _spec_here(task, run)) is None:
             return
@@ -182,12 +181,12 @@ def _warm_lanes(task: Task, run_id: int, attempt: int, lanes: list[Lane]) -> Non
             return
         if done.is_cancelled or done.number == last:
             return
-        lanes = [(max(first, done.number + 1), end) for first, end in lanes if end > done.number]
+        first = max(first, done.number + 1)
         if time.monotonic() >= until:
-            if _sent(spec, run, lanes):
+            if _sent(spec, run, first, last):
                 return
             until = time.monotonic() + AGAIN_SECONDS
-    logger.info("Batches %s to %s of run %s are no longer wanted: dropped", lanes[0][0], last, run_id)
+    logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
 
 
 def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
@@ -207,9 +206,9 @@ def _send(spec: JobSpec, run: WarmingRun, delay: timedelta) -> None:
 
 def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
     batches = execution.batches_of(spec, run)
-    first = list(islice(batches, 2))
-    every = chain(first, batches)
-    if len(first) < 2 or task.request.is_eager:  # not worth a message, or no worker to send one to
+    head = list(islice(batches, 2))
+    every = chain(head, batches)
+    if len(head) < 2 or task.request.is_eager:  # not worth a message, or no worker to send one to
         raised = (StoreUnavailable,) if _may_wait(task, run.started_at) else ()
         done = execution.warm_here(
             spec, run, every, worker=_worker(task), interrupts=INTERRUPTS, raised=raised
@@ -222,10 +221,12 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
         if not runs.beat(run):
             logger.info("%s has ended: its batches are not sent", run)
             return
-    if runs.expect(run, batches=count, report=batches.report):
-        lanes = batch_queue.lanes(count, at_most=conf.BATCHES_OUT)
-        if not _sent(spec, run, lanes):
-            _warm_lanes(task, run.pk, run.attempt, lanes)
+    if not runs.expect(run, batches=count, report=batches.report):
+        return
+    for first, last in batch_queue.lanes(count, at_most=conf.BATCHES_OUT):
+        if not _sent(spec, run, first, last):
+            _warm_lane(task, run.pk, run.attempt, first, count)
+            return
 
 
 def _may_wait(task: Task, since: datetime | None) -> bool:
@@ -252,17 +253,15 @@ def _spec_here(task: Task, run: WarmingRun) -> JobSpec | None:
     return None
 
 
-def _sent(spec: JobSpec, run: WarmingRun, lanes: list[Lane]) -> bool:
-    """Send a message for each lane, and take it off the list; return whether the broker took them all."""
-    expires = conf.RUN_EXPIRY.total_seconds()
+def _sent(spec: JobSpec, run: WarmingRun, first: int, last: int) -> bool:
+    """Send a message for a lane; return whether the broker took it."""
+    arguments, expires = (run.pk, run.attempt, first, last), conf.RUN_EXPIRY.total_seconds()
     try:
-        while lanes:
-            arguments = (run.pk, run.attempt, *lanes[0])
-            warm_batch.apply_async(arguments, queue=spec.queue, priority=BATCHES, expires=expires)
-            del lanes[0]
+        warm_batch.apply_async(arguments, queue=spec.queue, priority=BATCHES, expires=expires)
     except (BrokerError, OSError, *broker.bounded().channel_errors) as error:  # of a channel: e.g. it is full
         logger.info("%s continues here, as the broker takes no message: %s", run, describe(error))
-    return not lanes
+        return False
+    return True
 
 
 def _worker(task: Task) -> str:

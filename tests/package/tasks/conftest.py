@@ -51,13 +51,28 @@ def on_a_broker() -> Iterator[None]:
     current_app.control.purge()
 
 
+class Messages(list[Any]):
+    """The messages for batches, which nobody takes.
+
+    Attributes:
+        refusals: what sending one raises, in turn; nothing for None, and after the last.
+    """
+
+    refusals: Iterator[BaseException | None] = iter(())
+
+    def send(self, args: Any, **_options: Any) -> None:
+        if error := next(self.refusals, None):
+            raise error
+        self.append(args)
+
+
 @pytest.fixture
-def messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The messages for batches, which nobody takes. Each task has time for one batch."""
+def messages(monkeypatch: pytest.MonkeyPatch) -> Messages:
+    """The messages for batches. Each task has time for one batch."""
     for name in ("TASK_SECONDS", "AGAIN_SECONDS"):
         monkeypatch.setattr(tasks.runs, name, 0.0)
-    sent: list[Any] = []
-    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **_: sent.append(args))
+    sent = Messages()
+    monkeypatch.setattr(warm_batch, "apply_async", sent.send)
     return sent
 
 
@@ -107,8 +122,12 @@ def quick(hanging: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     assert reach.call_count <= 2
 
 
-def away(*_args: Any, error: BaseException = BrokerError("away"), **_options: Any) -> None:  # noqa: B008
-    """Raise what Celery does when the broker takes no message."""
+AWAY = BrokerError("away")
+"""What Celery raises when the broker takes no message."""
+
+
+def away(*_args: Any, error: BaseException, **_options: Any) -> None:
+    """Raise an error, whatever is asked."""
     raise error
 
 

@@ -3,31 +3,29 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
-from itertools import count
+from itertools import chain, count, repeat
 from typing import Any
-from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.core.cache import cache
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import ResponseError
 
-from tests.package.tasks.conftest import away, start, work, work_off
+from tests.package.tasks.conftest import AWAY, Messages, away, start, work, work_off
 from warmer import jobs, runs, tasks, warm_many
 from warmer.conf import conf
 from warmer.models import State, Trigger, WarmingRun
 from warmer.runs import batch_queue
 from warmer.runs.execution import execute
-from warmer.tasks import request_run, warm_batch
+from warmer.tasks import request_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
 
 # -- start_run ----------------------------------------------------------------------------------------
-def test_start_run__has_no_more_messages_under_way_than_the_setting_says(messages: list[Any], settings: Any) -> None:
+def test_start_run__has_no_more_messages_under_way_than_the_setting_says(messages: Messages, settings: Any) -> None:
     settings.WARMER_BATCHES_OUT = 3
     settings.CELERY_TASK_ALWAYS_EAGER = False
     warm_many("m:{id}", ids=lambda: range(310), name="m", batch_size=10)(lambda ids: {id: id for id in ids})
@@ -50,7 +48,7 @@ def test_start_run__delivered_again_before_its_end_counts_anew(job: Any) -> None
 
 
 def test_start_run__storing_many_batches_is_progress(
-    job: Any, messages: list[Any], settings: Any, monkeypatch: pytest.MonkeyPatch
+    job: Any, messages: Messages, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(*given: Any) -> Iterator[int]:
         for number in store(*given):
@@ -84,12 +82,8 @@ def test_start_run__ids_that_fail_end_the_run(ids: Any, why: str) -> None:
 
 
 @pytest.mark.parametrize("sent", [0, 1, 2])
-def test_start_run__broker_away_continues_with_what_was_not_sent(
-    job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch, sent: int
-) -> None:
-    send, tries = warm_batch.apply_async, count()
-    later = lambda args, **_: (send if next(tries) < sent else away)(args)  # noqa: E731
-    monkeypatch.setattr(warm_batch, "apply_async", later)
+def test_start_run__broker_away_continues_with_what_was_not_sent(job: Any, messages: Messages, sent: int) -> None:
+    messages.refusals = chain(repeat(None, sent), repeat(AWAY))
     run = runs.open_run("t", Trigger.COMMAND).run
     start(run)
     assert (run.state, run.batches_done) == (State.RUNNING if sent else State.COMPLETE, 3 - sent)
@@ -97,14 +91,11 @@ def test_start_run__broker_away_continues_with_what_was_not_sent(
     assert (run.state, run.batches_done, run.written, run.attempt) == (State.COMPLETE, 3, 10, 1)
 
 
-def test_start_run__broker_back_is_sent_each_lane_that_is_left(
-    job: Any, messages: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries = iter([away, warm_batch.apply_async, warm_batch.apply_async])
-    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **options: next(tries)(args, **options))
+def test_start_run__broker_back_is_sent_the_rest(job: Any, messages: Messages) -> None:
+    messages.refusals = iter([AWAY])
     run = runs.open_run("t", Trigger.COMMAND).run
     start(run)
-    assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 2), (run.pk, 1, 3, 3)])
+    assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 3)])
 
 
 # -- batches ------------------------------------------------------------------------------------------
@@ -113,7 +104,7 @@ Begin = Callable[..., WarmingRun]
 
 @pytest.mark.parametrize(("seconds", "done", "sent"), [(60.0, 3, []), (0.0, 1, [(1, 2, 3)])])
 def test_warm_batch__works_for_a_moment_and_sends_for_the_rest(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, seconds: float, done: int, sent: Any
+    job: Any, begin: Begin, messages: Messages, monkeypatch: pytest.MonkeyPatch, seconds: float, done: int, sent: Any
 ) -> None:
     monkeypatch.setattr(tasks.runs, "TASK_SECONDS", seconds)
     run = begin(job)
@@ -123,50 +114,45 @@ def test_warm_batch__works_for_a_moment_and_sends_for_the_rest(
     assert (run.state, run.batches_done, run.written) == (State.COMPLETE, 3, 10)
 
 
-@pytest.mark.parametrize("error", [BrokerError("away"), ResponseError("it is full")])
+@pytest.mark.parametrize("error", [AWAY, ResponseError("it is full")])
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 2), (60.0, 1)])
 def test_warm_batch__broker_away_continues(
     job: Any,
     begin: Begin,
-    messages: list[Any],
+    messages: Messages,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     seconds: float,
     expected: int,
 ) -> None:
-    send = Mock(side_effect=error)
-    monkeypatch.setattr(warm_batch, "apply_async", send)
+    tries = count()
+    messages.refusals = (error for _ in tries)
     monkeypatch.setattr(tasks.runs, "AGAIN_SECONDS", seconds)
     run = begin(job)
     work(run, 1, 3)
-    assert send.call_count == expected  # after the first batch, and after the second where there is no time
+    assert next(tries) == expected  # after the first batch, and after the second where there is no time
     assert (run.state, run.batches_done) == (State.COMPLETE, 3)
 
 
-def test_warm_batch__broker_back_is_sent_the_rest(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send = warm_batch.apply_async
-    tries = iter([away, send])
-    monkeypatch.setattr(warm_batch, "apply_async", lambda args, **options: next(tries)(args, **options))
+def test_warm_batch__broker_back_is_sent_the_rest(job: Any, begin: Begin, messages: Messages) -> None:
+    messages.refusals = iter([AWAY])
     run = begin(job)
     work(run, 1, 3)
     assert (run.batches_done, messages) == (2, [(run.pk, 1, 3, 3)])
 
 
 def test_warm_batch__that_was_killed_before_it_sent_for_the_rest_is_delivered_again(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+    job: Any, begin: Begin, messages: Messages
 ) -> None:
     run = begin(job)
-    with monkeypatch.context() as killed:
-        killed.setattr(warm_batch, "apply_async", partial(away, error=SystemExit()))
-        with pytest.raises(SystemExit):
-            work(run, 1, 3)
+    messages.refusals = iter([SystemExit()])
+    with pytest.raises(SystemExit):
+        work(run, 1, 3)
     work(run, 1, 3)  # it was not acknowledged
     assert (run.batches_done, run.written, run.failed, messages) == (2, 8, 0, [(run.pk, 1, 3, 3)])
 
 
-def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, messages: list[Any]) -> None:
+def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, messages: Messages) -> None:
     """As when a slow worker still has a message that is delivered again."""
     run = begin(job)
     messages += [(run.pk, 1, 1, 3), (run.pk, 1, 1, 3)]
@@ -207,7 +193,7 @@ def test_warm_batch__time_limit_fails_what_is_left() -> None:
 # -- cancelled in its second batch of three ------------------------------------------------------------
 @pytest.mark.parametrize("seconds", [60.0, 0.0], ids=["in_one_task", "in_a_task_each"])
 def test_cancel__takes_effect_at_the_next_batch_of_a_lane(
-    cancelled_job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch, seconds: float
+    cancelled_job: Any, begin: Begin, messages: Messages, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     monkeypatch.setattr(tasks.runs, "TASK_SECONDS", seconds)
     run = begin(cancelled_job)

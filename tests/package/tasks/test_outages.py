@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from celery.exceptions import Retry
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 from django.db import InternalError, OperationalError
 from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.package.tasks.conftest import away, received, start, work
+from tests.package.tasks.conftest import away, received, start, work, work_off
 from tests.support.others import holds_in_a_fork, worker
 from warmer import runs, warm_many
 from warmer.conf import conf
@@ -56,9 +56,11 @@ def test_warm_batch__cache_away_is_tried_again_and_counts_once(
     assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("away"), OperationalError("away"), InternalError("read-only")])
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("away"), OperationalError("away"), InternalError("read-only"), SoftTimeLimitExceeded()]
+)
 @pytest.mark.parametrize(("tries", "seconds"), [(0, 1), (3, 8), (20, 30)])
-def test_warm_batch__what_is_away_is_waited_for_until_the_message_expires(
+def test_warm_batch__is_sent_again_until_its_message_expires(
     monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int, seconds: int
 ) -> None:
     sent: list[dict[str, Any]] = []
@@ -82,6 +84,19 @@ def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
         work(run, number, number)
     assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
     redis_server.start()
+
+
+def test_warm_batch__time_limit_while_it_records_loses_no_batch(
+    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(job)
+    with monkeypatch.context() as limited:
+        limited.setattr(batch_queue, "mark_counted", partial(away, error=SoftTimeLimitExceeded()))
+        with pytest.raises(SoftTimeLimitExceeded):  # where a worker called it: its message is sent again
+            work(run, 1, 3)
+    messages.append((run.pk, run.attempt, 1, 3))
+    work_off(run, messages)
+    assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
 
 
 def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_timeout_fails_the_run(

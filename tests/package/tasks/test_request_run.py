@@ -41,24 +41,14 @@ def test_request_run__is_sent_at_the_commit(job: Any, is_rolled_back: bool) -> N
 
 
 @pytest.mark.usefixtures("on_a_broker")
-def test_request_run__second_joins_the_one_under_way(job: Any) -> None:
-    first = request_run("t", Trigger.SCHEDULE)
-    second = request_run("t", Trigger.ADMIN)
-    assert (first.joined, second.joined) == (False, True)
-    assert first.run == second.run
-    with current_app.connection_for_read() as connection:
-        queue = connection.SimpleQueue("warming")
-        assert queue.qsize() == 1
-
-
-@pytest.mark.usefixtures("on_a_broker")
 def test_messages__upkeep_comes_before_runs_and_these_before_batches(job: Any) -> None:
     start_run(runs.open_run("t", Trigger.COMMAND).run.pk)  # sends for its three batches
     warm("u", name="u")(lambda: 1)
-    request_run("u", Trigger.COMMAND)
+    first, second = request_run("u", Trigger.SCHEDULE), request_run("u", Trigger.ADMIN)
+    assert (first.joined, second.joined, second.run) == (False, True, first.run)
     close_stalled_runs.apply_async(queue="warming")  # as the schedule does
     with current_app.connection_for_read() as connection, connection.SimpleQueue("warming") as queue:
-        names = [queue.get_nowait().headers["task"] for _ in range(5)]
+        names = [queue.get_nowait().headers["task"] for _ in range(queue.qsize())]
     assert names == ["warmer.close_stalled_runs", "warmer.start_run", *["warmer.warm_batch"] * 3]
 
 
