@@ -42,11 +42,6 @@ class Breaker:
         self._lock = RLock()
         self.is_open = False
 
-    @property
-    def open_seconds(self) -> float:
-        """For how many seconds the circuit has been open; 0: it is closed."""
-        return monotonic() - self._opened_at if self.is_open else 0.0
-
     def failed(self, error: BaseException) -> None:
         """Open the circuit, or keep it open: the cache did not answer a call.
 
@@ -63,7 +58,7 @@ class Breaker:
                 self._refusal = f"{self.name} does not answer, so calls to it are suspended: {self._error}"
                 self._opened_at = self._logged_at = now
                 self.is_open = True
-                logger.warning("%s does not answer, so calls to it are suspended: %s", self.name, self._error)
+                logger.warning(self._refusal)
             elif self._is_probed:
                 self._is_probed = False
                 self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)
@@ -75,11 +70,11 @@ class Breaker:
         """Close the circuit: the cache answered a call."""
         with self._lock:
             if self.is_open:
-                seconds, self.is_open = self.open_seconds, False
+                self.is_open = False
                 # Without calls nothing is noticed: the cache may have been back for most of this time.
                 logger.warning(
                     "%s answers again; this process skipped %s since the first failure %.1f s ago",
-                    *(self.name, counted(self._refused, "call"), seconds),
+                    *(self.name, counted(self._refused, "call"), monotonic() - self._opened_at),
                 )
 
     def admit(self) -> None:
@@ -107,7 +102,7 @@ class Breaker:
                 self._logged_at = now
                 logger.warning(
                     "%s has not answered for %.0f s; this process skipped %s: %s",
-                    *(self.name, self.open_seconds, counted(self._refused, "call"), self._error),
+                    *(self.name, now - self._opened_at, counted(self._refused, "call"), self._error),
                 )
             return True
 

@@ -114,9 +114,8 @@ def _made(cache: Any) -> str:
 # -- two processes --------------------------------------------------------------------------------------
 def describe_cache(alias: str) -> str:
     """Return how this process sees a cache, for `difference`; contains no password."""
-    server = _server(alias)
-    names = {"host": socket.gethostname(), **_names(alias)}
-    return json.dumps({**names, "server": server.id, "at": server.asked_at})
+    names = {"host": socket.gethostname(), **_names(alias), "at": time.time()}
+    return json.dumps({**names, "server": _server(alias).id})
 
 
 def difference(theirs: str, alias: str, *, here: str = "here") -> str:
@@ -154,27 +153,22 @@ def _names(alias: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Server:
-    """A server's id with the database number, when it was queried, and when the server started."""
+    """A server's id with the database number, if known, and when the server started."""
 
     id: str = ""
-    asked_at: float = 0.0
     began_at: float = 0.0
 
 
 def _server(alias: str) -> _Server:
-    """Return the Redis server of a cache; without an id if unknown."""
     codec, now = codec_at(alias), time.time()
-    if codec is not None and codec.is_cluster:
-        return _Server(id=_CLUSTER, asked_at=now)
-    infos = _infos(alias)
-    if codec is None or not infos:
-        return _Server()
-    [info] = infos
-    database = codec.connect().connection_pool.connection_kwargs.get("db") or 0
-    # A server counts whole seconds, by a clock that it reads only occasionally: this is the latest possible
-    # time.
-    began_at = now - info["uptime_in_seconds"] + 1
-    return _Server(id=f"{info['run_id']}/{database}", asked_at=now, began_at=began_at)
+    if codec is None or codec.is_cluster:
+        return _Server(id=_CLUSTER if codec else "")
+    for info in _infos(alias):
+        database = codec.connect().connection_pool.connection_kwargs.get("db") or 0
+        # A server counts whole seconds, by a clock that it reads only occasionally: this is the latest time.
+        began_at = now - info["uptime_in_seconds"] + 1
+        return _Server(id=f"{info['run_id']}/{database}", began_at=began_at)
+    return _Server()
 
 
 # -- the server's incarnation ---------------------------------------------------------------------------
@@ -226,8 +220,7 @@ def _infos(alias: str) -> list[Mapping[str, Any]]:
     if codec is None:
         return []
     try:
-        with connected(alias, codec.connect, breaker_of(alias)) as client:
-            server: Any = client
+        with connected(alias, codec.connect, breaker_of(alias)) as server:
             nodes = map(server.get_redis_connection, server.get_primaries()) if codec.is_cluster else [server]
             # A server that is loading its data rejects PING, but not INFO.
             infos = [node.info() for node in nodes if node.ping()]

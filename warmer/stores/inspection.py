@@ -30,12 +30,7 @@ _REFUSALS = ("no permissions", "unknown command", "unknown subcommand", "not all
 
 @dataclass(frozen=True, kw_only=True)
 class SampledKey:
-    """One key of a sample.
-
-    Attributes:
-        ttl: the seconds until it expires; None: never.
-        bytes: its size in memory; None: the server does not report it.
-    """
+    """One key of a sample, the seconds until it expires (None: never), and its bytes in memory, if known."""
 
     name: str
     ttl: float | None
@@ -44,12 +39,7 @@ class SampledKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Sentinel:
-    """The answer of one Sentinel.
-
-    Attributes:
-        state: its `SENTINEL MASTER`; empty if there is a problem.
-        problem: why it does not answer.
-    """
+    """The answer of one Sentinel to `SENTINEL MASTER`, or the problem why there is none."""
 
     address: str
     state: Mapping[str, Any]

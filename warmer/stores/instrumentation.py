@@ -12,12 +12,8 @@ from time import perf_counter
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """The use of a cache.
-
-    Attributes:
-        calls: the number of calls; for a server, round trips.
-        hits, misses: how many of the requested keys were found, and how many were not.
-        seconds: the total duration of the calls, even if they overlapped.
+    """The use of a cache: its calls (for a server, round trips), how many of the requested keys were found or
+    missing, and the total duration of the calls, even if they overlapped.
     """
 
     calls: int = 0
