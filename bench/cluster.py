@@ -24,7 +24,7 @@ def cluster(rows: int, site: Site) -> list[Table[Row]]:
     entry = {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": nodes.url}
     site.enter_context(override_settings(CACHES={**settings.CACHES, "cluster": entry}))
     template = KeyTemplate.parse("user:{id}:profile", keyed=True)
-    store = open_store(alias="cluster", fence="profiles", template=template, timeout=data.TIMEOUT_SECONDS)
+    store = open_store(alias="cluster", template=template, timeout=data.TIMEOUT_SECONDS)
     batches = list(data.in_batches(map(data.key_of, range(rows))))
     cache: Any = caches["cluster"]
     encoded = cache.client.encode(VALUE)

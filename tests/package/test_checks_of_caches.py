@@ -29,7 +29,7 @@ from warmer.stores import open_store
 DUMMY = "django.core.cache.backends.dummy.DummyCache"
 REDIS = "django_redis.cache.RedisCache"
 OURS = "warmer.stores.redis.backend.RedisCache"
-CLUSTER = "warmer.stores.redis.cluster_client.ClusterClient"
+CLUSTER = "warmer.stores.redis.cluster.ClusterClient"
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
 pytestmark = pytest.mark.usefixtures("empty_registry")
@@ -113,7 +113,7 @@ def test_e002__cache_that_cannot_be_used(settings: Any, entry: dict[str, Any], s
     setting = '["LOCATION"] = "redis://:PASSWORD@HOST' if "LOCATION" in entry else '["BACKEND"] = '
     assert_found("E002", says=says, hint=f'CACHES["broken"]{setting}')
     with pytest.raises(StoreUnavailable, match="cannot be used"):
-        open_store(alias="broken", fence="f", template=KeyTemplate.parse("one", keyed=False), timeout=1.0)
+        open_store(alias="broken", template=KeyTemplate.parse("one", keyed=False), timeout=1.0)
 
 
 @pytest.mark.parametrize(

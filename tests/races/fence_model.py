@@ -68,7 +68,6 @@ class Job:
 def open_job(name: str) -> Store:
     return open_store(
         alias="default",
-        fence=name,
         template=KeyTemplate.parse(TEMPLATES[name], keyed=True),
         timeout=3600.0,
         absent_timeout=3600.0 if name == "absences" else None,

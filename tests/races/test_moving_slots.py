@@ -35,7 +35,7 @@ class Race:
 
     def __init__(self, seconds: float, seed: int) -> None:
         self.key = KeyTemplate.parse("row:{id}", keyed=True)
-        self.store = open_store(alias="default", fence="rows", template=self.key, timeout=600.0)
+        self.store = open_store(alias="default", template=self.key, timeout=600.0)
         self.random = random.Random(seed)
         self.versions = dict.fromkeys(range(ROWS), 0)
         self.end = time.monotonic() + seconds

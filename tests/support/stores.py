@@ -11,13 +11,13 @@ from warmer.report import Outcome
 from warmer.stores import Claim, Invalidation, Store, Token, invalidate_together, open_store
 
 THINGS = [f"thing:{id}" for id in (*range(100), 500)]
-KEY = KeyTemplate.parse("thing:{id}", keyed=True)
 WRITTEN, SUPERSEDED = Outcome.WRITTEN, Outcome.SUPERSEDED
 
 
-def open_things(**options: Any) -> Any:
-    """Open the store of `KEY`, or of other options."""
-    return open_store(**{"alias": "default", "fence": "things", "template": KEY, "timeout": 60.0} | options)
+def open_things(key: str = "thing:{id}", **options: Any) -> Any:
+    """Open the store of a job with this key, with options of `open_store`."""
+    template = KeyTemplate.parse(key, keyed="{id}" in key)
+    return open_store(**{"alias": "default", "template": template, "timeout": 60.0} | options)
 
 
 def answers(call: Callable[[], object]) -> bool:
@@ -49,8 +49,9 @@ def shift_counts(store: Any, seconds: float) -> None:
 
 def invalidate_all(store: Store) -> None:
     """Invalidate every key of a job: first reject writes of old values, then delete the keys."""
-    invalidate_together([Invalidation(store=store, keys=None)])
-    if store.template.keyed:
+    keys = None if store.template.keyed else [store.template.key()]
+    invalidate_together([Invalidation(store=store, keys=keys)])
+    if keys is None:
         store.sweep()
 
 

@@ -114,7 +114,6 @@ class JobSpec:
         _opened.add(self)
         return open_store(
             alias=self.cache,
-            fence=self.key.fence,  # not the name, which a release may change
             template=self.key,
             timeout=self.timeout.total_seconds(),
             jitter=self.jitter.total_seconds(),

@@ -37,7 +37,7 @@ def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
     name = f"warmer-benchmark-{secrets.token_hex(4)}"
     template = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
     cache = caches[alias]
-    store = open_store(alias=alias, fence=name, template=template, timeout=float(KEY_SECONDS))
+    store = open_store(alias=alias, template=template, timeout=float(KEY_SECONDS))
     keys = [template.key(id) for id in range(count)]
     batches = [keys[start : start + BATCH] for start in range(0, count, BATCH)]
     value = secrets.token_hex(size // 2 + 1)[:size]  # random, so that no compressor shrinks it

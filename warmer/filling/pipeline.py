@@ -99,7 +99,7 @@ class _Batch:
         self._raised = raised
         self._token: Token | None = None
         self._loaded: Loaded | None = None
-        self._writing: UnderWay[Written] | None = None
+        self._writing: UnderWay | None = None
         self._outcomes: dict[str, Outcome] = {}
         self._errors: dict[str, str] = {}
         self._queries = QueryCount()

@@ -196,7 +196,7 @@ class _Reader:
             ended = self._write(claim, loaded)
         finally:
             if not ended:
-                self._ask(lambda store: store.release(claim))
+                self._ask(lambda store: store.write(claim.token, {}, claim=claim))  # which ends the claim
         self._settle(loaded.values, loaded.absent)
 
     def _write(self, claim: Claim, loaded: Loaded) -> bool:

@@ -218,10 +218,10 @@ def _sweep(specs: Iterable[JobSpec]) -> None:
 def _invalidation(spec: JobSpec, ids: Ids) -> Invalidation:
     # A single step would block the cache server. A cache that cannot list its keys would not find them.
     is_whole = ids is None or (len(ids) > conf.FENCE_RECORDS and spec.store.lists_keys)
-    if is_whole or not spec.keyed:
+    if is_whole and spec.keyed:
         return Invalidation(store=spec.store, keys=None)
     keys: list[str] = []
-    for id in ids or ():
+    for id in (ids or ()) if spec.keyed else (None,):
         with suppress(InvalidId):  # it was never the id of a key
             keys.append(spec.key.key(id))
     return Invalidation(store=spec.store, keys=keys)

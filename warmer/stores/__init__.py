@@ -1,10 +1,8 @@
 """Stores: the only code that touches a cache."""
 
-from warmer.stores.base import Cached, Invalidation, Peeked, Store, UnderWay, Written
-from warmer.stores.claims import Claim, Record, Token
+from warmer.stores.base import Cached, Claim, Invalidation, Peeked, Record, Store, Token, UnderWay, Written
 from warmer.stores.counters import Counted, in_sample
 from warmer.stores.factory import (
-    inspect_redis,
     invalidate_together,
     is_fenced,
     is_local,

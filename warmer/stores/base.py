@@ -1,4 +1,9 @@
-"""The interface of a store: one job's keys in one cache, with the fence that guards their writes."""
+"""The interface of a store: one job's keys in one cache, with the fence that guards their writes.
+
+A claim says which reader loads a missing key, so that the others can wait for it. It is a short-lived record
+next to the key, valid as long as a write with its token would pass the fence, so an invalidation of the key
+voids it. It does not replace the fence: losing a claim costs a second load, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores.breaker import Breaker, breaker_of
-from warmer.stores.claims import Claim, Record, Token
 
 if TYPE_CHECKING:
     from warmer.stores.counters import RedisCounters
@@ -22,14 +26,78 @@ Values = Mapping[str, Any]
 """Key -> value."""
 
 
+# The holder of a claim whose load has ended without a value.
+NOBODY = "-"
+# How long that is kept for waiting readers: longer than the pause between two polls, even on a busy machine.
+NOTE_SECONDS = 5.0
+
+
 @dataclass(frozen=True, kw_only=True)
-class Cached:
-    """The result of looking up keys.
+class Token:
+    """The state of a fence before a load; a write passes it to prove that nothing overtook the load.
+
+    On a cluster, `slots` holds the state of each slot's fence.
+    """
+
+    generation: str
+    counter: int = 0
+    slots: Mapping[int, Token] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The answer to a reader that wants to load keys.
 
     Attributes:
-        absent: the keys that are known to have no value.
-        claims: the keys that are being loaded, if requested.
+        mine: the keys that this reader has to load.
+        theirs: the keys that others are loading, with the ids of their claims.
+        values: values that have been cached in the meantime.
+        absent: the keys now known to have no value.
     """
+
+    id: str
+    token: Token
+    mine: tuple[str, ...]
+    theirs: Mapping[str, str]
+    values: Mapping[str, Any]
+    absent: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The record of a claim next to its key, as text.
+
+    Attributes:
+        holder: the id of the claim; `NOBODY` when its load is over and found no value.
+        after_absence: whether the previous load found no value, so that a reader that waited for it learns
+            its result even after the next one has begun.
+    """
+
+    holder: str
+    token: Token
+    after_absence: bool = False
+
+    def __str__(self) -> str:
+        token = self.token
+        return f"{self.holder} {token.generation} {token.counter} {int(self.after_absence)}"
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Record | None:
+        """Read a record; None: it is not one of ours."""
+        parts = (text.decode(errors="replace") if isinstance(text, bytes) else text).split(" ")
+        if len(parts) != 4 or not parts[2].isdecimal():
+            return None
+        token = Token(generation=parts[1], counter=int(parts[2]))
+        return cls(holder=parts[0], token=token, after_absence=parts[3] == "1")
+
+    def tells_absence_to(self, awaited: str) -> bool:
+        """Return whether the load of the claim `awaited`, or a later one, found no value."""
+        return self.after_absence and self.holder != awaited
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cached:
+    """Cached values, keys known to have no value, and, if requested, claims of keys that are being loaded."""
 
     values: Values
     absent: frozenset[str] = frozenset()
@@ -38,30 +106,23 @@ class Cached:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """The outcome of a write for each key, from the cache's own answers.
-
-    Attributes:
-        encode_seconds: how long the cache's serializer took.
-    """
+    """The outcome of a write for each key, from the cache's own answers, and the time for its serializer."""
 
     outcomes: Mapping[str, Outcome]
     errors: Mapping[str, str] = field(default_factory=dict)
     encode_seconds: float = 0.0
 
 
-T = TypeVar("T")
-
-
 @dataclass(frozen=True, kw_only=True)
-class UnderWay(Generic[T]):
-    """A call whose answer may be outstanding.
+class UnderWay:
+    """A write whose answer may be outstanding.
 
     Attributes:
         end: waits for the cache's answer and returns the result; raises `StoreUnavailable` if there is none.
-        abandon: stops waiting; the call may or may not have taken effect. Does nothing after `end`.
+        abandon: stops waiting; the write may or may not have taken effect. Does nothing after `end`.
     """
 
-    end: Callable[[], T]
+    end: Callable[[], Written]
     abandon: Callable[[], None] = lambda: None
 
 
@@ -81,34 +142,28 @@ class Store(ABC):
 
     Attributes:
         alias: the cache's name in `CACHES`.
-        fence: the name of the fence; stores of the same keys share it.
-        template: the job's key template.
+        template: the job's key template. Stores with the same one share a fence.
         timeout: seconds that a written key lives.
         jitter: the most seconds by which a key's timeout is shortened, at random.
         absent_timeout: seconds for which the cache remembers that a key has no value; None: it does not.
         fence_key: the name of the fence in the cache; on a cluster, the end of its fences' names.
+        lists_keys: whether the cache can list the keys of the job, as `sweep` requires.
         counters: the counts of the job's reads; None: this cache keeps none.
-        breaker: of this cache.
     """
 
     alias: str
-    fence: str
     template: KeyTemplate
     timeout: float
     jitter: float = 0.0
     absent_timeout: float | None = None
     fence_key: str = field(init=False)
+    lists_keys: bool = field(init=False, default=False)
     counters: RedisCounters | None = field(init=False, default=None)
     breaker: Breaker = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fence_key = f"warmer-fence:{self.fence}"
+        self.fence_key = f"warmer-fence:{self.template.fence}"
         self.breaker = breaker_of(self.alias)
-
-    @property
-    def lists_keys(self) -> bool:
-        """Whether the cache can list the keys of the job, as `sweep` requires."""
-        return False
 
     @abstractmethod
     def ping(self) -> None:
@@ -154,14 +209,14 @@ class Store(ABC):
         Args:
             token: the fence's state before the load.
             absent: keys that have no value; they are deleted.
-            claim: the reader's claim, which ends with the write, even a rejected one. Readers that wait for
-                an absent key learn that it has no value.
+            claim: the reader's claim, which ends with the write, even an empty or rejected one. Readers that
+                wait for an absent key learn that it has no value.
 
         Returns:
             The outcome of every key: `written`, `no_value`, `superseded` or `failed`.
         """
 
-    def begin_write(self, token: Token, values: Values, absent: Keys = ()) -> UnderWay[Written]:
+    def begin_write(self, token: Token, values: Values, absent: Keys = ()) -> UnderWay:
         """Begin a write, without waiting for the answer if the cache allows that.
 
         Until it ends, the calling thread may do other work, but must not take a token, which would wait for
@@ -169,10 +224,6 @@ class Store(ABC):
         """
         written = self.write(token, values, absent)
         return UnderWay(end=lambda: written)
-
-    def release(self, claim: Claim) -> None:
-        """End a claim without writing."""
-        self.write(claim.token, {}, claim=claim)
 
     @abstractmethod
     def invalidate(self, keys: Keys) -> None:
@@ -235,18 +286,15 @@ class Store(ABC):
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         """Invalidate for several jobs of one cache, in as few round trips as the cache allows.
 
-        For a keyed job that is invalidated as a whole, this supersedes fills in progress and leaves the keys
-        to `sweep`.
+        If that is all keys of a job, it supersedes fills in progress and leaves the keys to `sweep`.
         """
         for each in invalidations:
-            template = each.store.template
-            whole = [] if template.keyed else [template.key()]
-            each.store.invalidate(whole if each.keys is None else each.keys)
+            each.store.invalidate(each.keys or ())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Invalidation:
-    """The keys of one store to invalidate; None: all."""
+    """The keys of one store to invalidate; None: all keys of a keyed job."""
 
     store: Store
     keys: Keys | None

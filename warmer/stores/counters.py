@@ -23,8 +23,6 @@ from zlib import crc32
 from warmer.keys import beside
 
 if find_spec("redis"):
-    from redis import Redis
-
     from warmer.stores.redis.scripts import COUNT, Call
 
 SLOT_SECONDS, DAY_SECONDS = 300, 86_400
@@ -39,13 +37,7 @@ def in_sample(key: str, every: int) -> bool:
 
 @dataclass(kw_only=True)
 class Counted:
-    """The counts of one process for one job since its last flush.
-
-    Attributes:
-        counts: name -> how many.
-        read: the keys that were read and found.
-        missed: key -> how many reads of it missed.
-    """
+    """The counts of a process for a job since its last flush, the keys found, and the misses of others."""
 
     counts: Counter[str] = field(default_factory=Counter)
     read: set[str] = field(default_factory=set)
@@ -82,7 +74,7 @@ class RedisCounters:
         fence: the name of the job's fence on the server.
     """
 
-    def __init__(self, *, server: Callable[[], AbstractContextManager[Redis]], fence: str) -> None:
+    def __init__(self, *, server: Callable[[], AbstractContextManager[Any]], fence: str) -> None:
         self._server = server
         self._totals = beside(fence, "reads")
         self._watched = beside(fence, "watched")
@@ -126,13 +118,9 @@ class RedisCounters:
         Args:
             every: the keys are the declared ones in the hash sample of one key in this many.
         """
-        wanted = {
-            "every": every,
-            **{f"since:{key}": now for key in keys},
-            **{f"read:{key}": 0 for key in keys},
-        }
+        wanted = {f"since:{key}": now for key in keys} | {f"read:{key}": 0 for key in keys} | {"every": every}
         with self._server() as server:
-            found: Any = server.zrange(self._watched, 0, -1, withscores=True)
+            found = server.zrange(self._watched, 0, -1, withscores=True)
             times = {name.decode(): score for name, score in found}
             pipeline = server.pipeline(transaction=True)
             if unwanted := times.keys() - wanted.keys():

@@ -18,16 +18,13 @@ from warmer.report import describe, masked_address
 from warmer.stores.base import Invalidation, Store
 from warmer.stores.generic import GenericStore
 
-if find_spec("redis"):
+HAS_REDIS = find_spec("redis") is not None
+if HAS_REDIS:
     from redis.exceptions import ConnectionError, TimeoutError
 
     from warmer.stores.inspection import Server
     from warmer.stores.redis.codec import Codec, codec_of
     from warmer.stores.redis.store import RedisStore
-
-    HAS_REDIS = True
-else:  # pragma: no cover - the test environment has it
-    HAS_REDIS = False
 
 
 def codec_at(alias: str) -> Codec | None:
@@ -112,11 +109,6 @@ def open_servers(alias: str) -> list[Server]:
         raise StoreUnavailable(f"The cache {alias!r} does not answer: {describe(error)}") from error
 
 
-def inspect_redis(client: Any) -> Server:
-    """Return the server of a redis-py client, to inspect it."""
-    return Server(client)
-
-
 def pickles(alias: str) -> bool:
     """Return whether the values of a cache in a Redis server are pickles."""
     codec = codec_at(alias)
@@ -131,13 +123,13 @@ def invalidate_together(invalidations: Sequence[Invalidation]) -> None:
     Raises:
         StoreUnavailable: a cache does not answer. The other caches are invalidated.
     """
-    groups: dict[tuple[str, type[Store]], list[Invalidation]] = defaultdict(list)
+    groups: dict[str, list[Invalidation]] = defaultdict(list)
     for each in invalidations:
-        groups[each.store.alias, type(each.store)].append(each)
+        groups[each.store.alias].append(each)
     failed: Exception | None = None
-    for (_, store_class), group in groups.items():
+    for group in groups.values():
         try:
-            store_class.invalidate_together(group)
+            type(group[0].store).invalidate_together(group)
         except StoreUnavailable as error:
             failed = error
     if failed is not None:

@@ -12,7 +12,7 @@ import pickle
 import random
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
@@ -24,8 +24,18 @@ from warmer.context import own_write
 from warmer.exceptions import StoreUnavailable
 from warmer.keys import beside
 from warmer.report import Outcome, describe
-from warmer.stores.base import Cached, Keys, Store, Values, Written
-from warmer.stores.claims import NOBODY, NOTE_SECONDS, Claim, Record, Token
+from warmer.stores.base import (
+    NOBODY,
+    NOTE_SECONDS,
+    Cached,
+    Claim,
+    Keys,
+    Record,
+    Store,
+    Token,
+    Values,
+    Written,
+)
 
 # A generation that no fence ever has.
 REFUSED = "-"
@@ -83,13 +93,13 @@ class GenericStore(Store):
             values=cached.values,
             absent=cached.absent,
         )
-        self._end(claim, [key for key in keys if key not in left and holders.get(key) == id])
+        self._end(claim, [key for key in keys if key not in left and holders.get(key) == id], {})
         return claim
 
     def write(self, token: Token, values: Values, absent: Keys = (), claim: Claim | None = None) -> Written:
         written = self._write(token, values, absent)
         if claim is not None:
-            self._end(claim, claim.mine, written)
+            self._end(claim, claim.mine, written.outcomes)
         return written
 
     def _write(self, token: Token, values: Values, absent: Keys) -> Written:
@@ -152,11 +162,10 @@ class GenericStore(Store):
             new = Record(holder=id, token=token, after_absence=is_over and stands)
             self._cache.set(name, str(new), timeout=seconds)
 
-    def _end(self, claim: Claim, keys: Keys, written: Written | None = None) -> None:
+    def _end(self, claim: Claim, keys: Keys, outcomes: Mapping[str, Outcome]) -> None:
         """End a claim on keys; tell waiting readers which of them are absent."""
         if not keys:
             return
-        outcomes = written.outcomes if written is not None else {}
         names = _claims(keys)
         note = str(Record(holder=NOBODY, token=claim.token, after_absence=True))
         with self._answering():

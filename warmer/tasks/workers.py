@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from celery import current_app
@@ -13,11 +14,11 @@ from celery import current_app
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.stores import Place, inspect_redis
+from warmer.stores import Place
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable, app_name
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or find_spec("redis"):
     from warmer.stores.inspection import Server
 
 # An idle worker answers in milliseconds. Celery cannot know which answer is the last, so it always waits.
@@ -152,7 +153,7 @@ def look_at_broker() -> Broker:
         with broker.connected(insist=True) as connection:
             if connection.transport.driver_type == "redis":
                 # kombu has no public way to the Redis client of a channel (tried with kombu 5.7).
-                server = inspect_redis(connection.default_channel.client)
+                server = Server(connection.default_channel.client)
     except BrokerUnavailable as error:
         problem = str(error)
     return Broker(

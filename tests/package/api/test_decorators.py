@@ -78,7 +78,7 @@ def test_options__defaults_are_the_settings(declare: Callable[..., Any], setting
 def test_store__keeps_what_was_declared_until_the_caches_change(settings: Any) -> None:
     spec = warm_crowd(timeout=timedelta(minutes=20), jitter=1.5).spec
     store = spec.store
-    assert (store.alias, store.fence, store.template) == ("default", "crowd:*", spec.key)
+    assert (store.alias, store.template) == ("default", spec.key)
     assert (store.timeout, store.jitter) == (1200.0, 1.5)
     assert spec.store is store
     settings.CACHES = {"default": LOCMEM}

@@ -11,9 +11,8 @@ from redis import Redis
 
 from tests.package.filling import support
 from tests.package.filling.support import LOCMEM, Calls, loader_of
+from tests.support.stores import open_things
 from warmer.filling import pipeline
-from warmer.keys import KeyTemplate
-from warmer.stores import open_store
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
 
@@ -36,10 +35,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_turn__is_shared_by_all_who_use_the_cache_and_forgotten(redis_client: Redis) -> None:
     """Another process has stores of its own, and the same server."""
-    template = KeyTemplate.parse("paced:{id}", keyed=True)
-    one, other = (
-        open_store(alias="default", fence=fence, template=template, timeout=60.0) for fence in ("one", "other")
-    )
+    one, other = open_things("one:{id}"), open_things("other:{id}")
     waits = [store.turn(per_second=0.1, name="*") for store in (one, other, one, other)]
     assert waits[0] == 0
     assert rounded(waits) == [0, 10, 20, 30]

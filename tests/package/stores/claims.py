@@ -6,7 +6,6 @@ import pytest
 from django.core.cache import cache
 
 from tests.support.stores import SUPERSEDED, THINGS, WRITTEN, claim, claims, invalidate_all, open_things
-from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Claim, Store, Token
 
@@ -47,7 +46,7 @@ class ClaimContract:
         if end == "superseded":
             store.invalidate(["thing:1"])
         if end == "released":
-            store.release(made)
+            store.write(made.token, {}, claim=made)
         else:
             value: Any = (lambda: None) if end == "failed" else 1
             written = store.write(made.token, {"thing:1": value}, claim=made)
@@ -69,7 +68,7 @@ class ClaimContract:
         assert store.overtaken(record.token, ["thing:1"]) == {"thing:1"}
         new = claim(store, "thing:1")
         assert new.mine == ("thing:1",)
-        store.release(old)  # which is not the end of the new one
+        store.write(old.token, {}, claim=old)  # which is not the end of the new one
         assert claims(store, "thing:1")["thing:1"].holder == new.id
         store.invalidate(["thing:2"])
         assert claim(store, "thing:1").theirs == ({"thing:1": new.id} if self.fenced_per_key else {})
@@ -94,7 +93,7 @@ class ClaimContract:
     def test_claim__that_found_no_absence_tells_none(self, store: Store, end: str) -> None:
         made = claim(store, "thing:1")
         if end == "released":
-            store.release(made)
+            store.write(made.token, {}, claim=made)
         else:
             store.invalidate(["thing:1"])
             store.write(made.token, {}, ["thing:1"], claim=made)
@@ -130,8 +129,7 @@ class ClaimContract:
             assert (found.values, found.absent) == ({"thing:1": 1}, set())
 
     def test_absence__of_a_single_job_ends_with_its_invalidation(self) -> None:
-        only = KeyTemplate.parse("only", keyed=False)
-        store = open_things(fence="only", template=only, absent_timeout=60.0)
+        store = open_things("only", absent_timeout=60.0)
         store.write(store.token(["only"]), {}, ["only"])
         assert store.lookup(["only"]).absent == {"only"}
         invalidate_all(store)

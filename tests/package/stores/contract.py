@@ -21,7 +21,6 @@ from tests.support.stores import (
     open_things,
     shift_counts,
 )
-from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Store, is_fenced
 
@@ -100,7 +99,7 @@ class StoreContract(ClaimContract):
         assert claim(store, "thing:1").mine == ("thing:1",), "the claim is void, too"
 
     def test_write__fences_of_two_jobs_are_apart(self, store: Store) -> None:
-        other = open_things(fence="others")
+        other = open_things("other:{id}")
         token = store.token(THINGS)
         other.token(THINGS)
         other.invalidate(["thing:1"])
@@ -195,10 +194,7 @@ class FencedContract(StoreContract):
         assert fill(store, between, "thing:1", "thing:2") == {"thing:1": WRITTEN, "thing:2": SUPERSEDED}
 
     def test_invalidate_all__sweeps_the_job_and_nothing_else(self, redis_client: Redis) -> None:
-        store, other = (
-            open_things(fence=key, template=KeyTemplate.parse(key, keyed=True), absent_timeout=60.0)
-            for key in ("we[i]rd*:{id}:x", "weird:{id}:x")
-        )
+        store, other = (open_things(key, absent_timeout=60.0) for key in ("we[i]rd*:{id}:x", "weird:{id}:x"))
         others = {"weird:1:x": 1, "we[i]rd*:1:y": 2, "we[i]rdly:1:x": 3, "we[i]rd*:1:z:x": 4}
         cache.set_many({f"we[i]rd*:{id}:x": id for id in range(1_300)} | others)  # more than one chunk
         absent = [f"we[i]rd*:{id}:x" for id in range(1_000, 2_200)]

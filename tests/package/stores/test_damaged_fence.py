@@ -9,7 +9,6 @@ from redis import Redis
 
 from embedded.redis_server import RedisServer
 from tests.support.stores import open_things
-from warmer.keys import KeyTemplate
 from warmer.report import Outcome
 from warmer.stores import Invalidation, Store, invalidate_together
 
@@ -66,7 +65,7 @@ def test_damaged_fence__is_made_anew_and_logged_once(
 @every_damage
 def test_damaged_fence__invalidates_this_job_and_the_others(damage: Any, client: Redis) -> None:
     store = open_things()
-    other = open_things(fence="other", template=KeyTemplate.parse("other:{id}", keyed=True))
+    other = open_things("other:{id}")
     tokens = {each: each.token([]) for each in (store, other)}
     assert is_written(store, tokens[store], "thing:1")
     assert is_written(other, tokens[other], "other:1")

@@ -145,7 +145,7 @@ class RedisContract(FencedContract):
             lambda: store.remaining(["thing:1"]),
             lambda: store.lookup(["thing:1"], claims=True),
             lambda: store.claim(["thing:1"], seconds=1.0),
-            lambda: store.release(held),
+            lambda: store.write(held.token, {}, claim=held),
         ]
         for call in calls:
             with pytest.raises(StoreUnavailable, match="The cache 'default'"):

@@ -141,7 +141,7 @@ def probe(alias: str) -> float:
     name = f"warmer-probe-{secrets.token_hex(4)}"
     template = KeyTemplate.parse(f"{name}:{{id}}", keyed=True)
     seconds = PROBE_KEY_SECONDS
-    store = open_store(alias=alias, fence=name, template=template, timeout=seconds, absent_timeout=seconds)
+    store = open_store(alias=alias, template=template, timeout=seconds, absent_timeout=seconds)
     values = {template.key(id): secrets.token_hex(8) for id in ("1", "2")}
     for _ in range(PROBES):
         started = time.perf_counter()

@@ -63,7 +63,7 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
         }
         is_cluster = isinstance(server, str) and server.startswith(CLUSTERS)
         if is_cluster:
-            options.setdefault("CLIENT_CLASS", "warmer.stores.redis.cluster_client.ClusterClient")
+            options.setdefault("CLIENT_CLASS", "warmer.stores.redis.cluster.ClusterClient")
         elif "CONNECTION_POOL_CLASS" not in options:
             pool_class = SentinelPool if "SENTINELS" in options else BlockingConnectionPool
             options["CONNECTION_POOL_CLASS"] = f"{pool_class.__module__}.{pool_class.__qualname__}"
@@ -83,11 +83,9 @@ class RedisCache(DjangoRedis):  # type: ignore[misc]  # django-redis has no type
 
 
 class GuardedClient:
-    """A client of django-redis whose methods are not called while the circuit is open.
+    """A client of django-redis, `unguarded`, whose methods are not called while the circuit is open.
 
-    Attributes:
-        unguarded: the client itself.
-        ignores: whether errors of the client count as misses.
+    If it `ignores` errors, they count as misses.
     """
 
     def __init__(self, client: Any, breaker: Breaker, *, ignores: bool) -> None:

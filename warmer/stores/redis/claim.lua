@@ -1,6 +1,6 @@
 -- Take the token of a job's fence, and claim the missing keys that nobody else is loading.
 --
--- A claim is a string next to its key, "<holder> <generation> <counter> <after absence>" (see claims.py):
+-- A claim is a string next to its key, "<holder> <generation> <counter> <after absence>" (see base.py):
 -- who is loading the key, and the state of the fence at the start. The holder "-" means that the load has ended
 -- without a value.
 --

@@ -17,13 +17,10 @@ from warmer.context import own_write
 from warmer.keys import ANY_ID, glob_escape, is_id_text
 from warmer.report import describe
 
-if find_spec("django_redis"):
+HAS_DJANGO_REDIS = find_spec("django_redis") is not None
+if HAS_DJANGO_REDIS:
     from django_redis.cache import RedisCache as DjangoRedis
     from django_redis.client import DefaultClient, HerdClient, ShardClient
-
-    HAS_DJANGO_REDIS = True
-else:  # pragma: no cover - the test environment has it
-    HAS_DJANGO_REDIS = False
 
 
 # Keys per SCAN call: about a millisecond of the server's time.

@@ -37,19 +37,18 @@ def tags() -> Mapping[int, str]:
     return {slot_of(text): text for text in texts}
 
 
-def slot_of(key: str) -> int:
+def slot_of(key: str | bytes) -> int:
     """Return the slot that a key belongs to."""
-    return int(key_slot(key.encode()))
+    return int(key_slot(key.encode() if isinstance(key, str) else key))
 
 
 def is_outage(error: BaseException) -> bool:
     """Return whether an error means that the server does not answer; an exhausted pool does not."""
-    # A pipeline of a cluster raises the last of these, which is no RedisError, if no node answers.
-    lost = (ConnectionError, TimeoutError, OSError, ClusterDownError, RedisClusterException)
-    is_lost = isinstance(error, lost)
     # The blocking pool has no specific error.
     is_used_up = isinstance(error, MaxConnectionsError) or isinstance(error.__context__, Empty)
-    return is_lost and not is_used_up
+    # A pipeline of a cluster raises the last of these, which is no RedisError, if no node answers.
+    lost = (ConnectionError, TimeoutError, OSError, ClusterDownError, RedisClusterException)
+    return isinstance(error, lost) and not is_used_up
 
 
 def disconnect_idle(server: Any) -> None:

@@ -3,28 +3,23 @@
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from django.utils.functional import cached_property
 from redis import VERSION, Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from warmer.report import Outcome
-from warmer.stores.base import Written
-from warmer.stores.claims import Claim, Token
-from warmer.stores.instrumentation import called, observer
+from warmer.stores.base import Token, Written
 from warmer.stores.redis.codec import Encoded
 from warmer.stores.redis.connections import disconnect_idle
 
 logger = logging.getLogger(__name__)
 
-K = TypeVar("K")
 Command = tuple[Any, ...]
 
 HAS_HIREDIS = find_spec("hiredis") is not None
@@ -54,16 +49,13 @@ class Call:
     args: list[Any]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Script:
-    """A Lua script that the server caches by its digest."""
+    """A Lua script in this folder, which the server caches by its digest."""
 
-    text: bytes
-
-    @cached_property
-    def sha(self) -> str:
-        """The digest."""
-        return hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+    def __init__(self, name: str) -> None:
+        parts = (Path(__file__).with_name(f"{part}.lua").read_bytes() for part in ("fence", name))
+        self.text = b"".join(parts)
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
     def command(self, call: Call) -> Command:
         """Return the command that calls it by its digest."""
@@ -117,15 +109,15 @@ def send(connection: Any, commands: Iterable[Command]) -> None:
         connection.send_packed_command(connection.pack_commands(commands))
 
 
-class Sent(Generic[K]):
+class Sent:
     """Commands that were sent, each on a connection to its server that nobody else uses until it is closed.
 
     Args:
         commands: for each client, what to send, with a key for each answer.
     """
 
-    def __init__(self, commands: Iterable[tuple[Any, Mapping[K, Command]]]) -> None:
-        self._links: list[tuple[Any, Any, deque[K]]] = []
+    def __init__(self, commands: Iterable[tuple[Any, Mapping[int, Command]]]) -> None:
+        self._links: list[tuple[Any, Any, deque[int]]] = []
         try:
             for client, each in commands:
                 pool = client.connection_pool
@@ -136,9 +128,9 @@ class Sent(Generic[K]):
             self.close()
             raise
 
-    def read(self) -> dict[K, Any]:
+    def read(self) -> dict[int, Any]:
         """Return the answers, even those that are errors, and close the connections for the commands."""
-        answers: dict[K, Any] = {}
+        answers: dict[int, Any] = {}
         try:
             for _, connection, unread in self._links:
                 while unread:
@@ -160,39 +152,16 @@ class Sent(Generic[K]):
             pool.release(connection)
 
 
-def answers_to(sent: Sent[K], alias: str) -> dict[K, Any]:
-    """Return the answers; nothing if one is missing or an error, e.g. because the server was restarted.
+TOKEN = Script("token")
+CLAIM = Script("claim")
+WRITE = Script("write")
+INVALIDATE = Script("invalidate")
+OVERTAKEN = Script("overtaken")
+FRESH = Script("fresh")
+PACE = Script("pace")
+COUNT = Script("count")
 
-    Args:
-        alias: the cache's name, for the instrumentation.
-    """
-    with suppress(RedisError, OSError), nullcontext() if observer.get() is None else called(alias):
-        answers = sent.read()
-        if not any(isinstance(answer, Exception) for answer in answers.values()):
-            return answers
-    return {}
-
-
-def _script(name: str) -> Script:
-    parts = (Path(__file__).with_name(f"{part}.lua").read_bytes() for part in ("fence", name))
-    return Script(text=b"".join(parts))
-
-
-TOKEN = _script("token")
-CLAIM = _script("claim")
-WRITE = _script("write")
-INVALIDATE = _script("invalidate")
-OVERTAKEN = _script("overtaken")
-FRESH = _script("fresh")
-PACE = _script("pace")
-COUNT = _script("count")
-
-OUTCOMES = {
-    b"w": Outcome.WRITTEN,
-    b"a": Outcome.NO_VALUE,
-    b"f": Outcome.SUPERSEDED,
-    b"e": Outcome.FAILED,
-}
+OUTCOMES = {b"w": Outcome.WRITTEN, b"a": Outcome.NO_VALUE, b"f": Outcome.SUPERSEDED, b"e": Outcome.FAILED}
 
 
 def log_damaged(fence: str) -> None:
@@ -218,28 +187,13 @@ def with_letter(names: list[str], letters: bytes, letter: bytes) -> list[str]:
     return [name for name, each in zip(names, letters, strict=True) if each == letter[0]]
 
 
-def claimed(
-    calls: Mapping[int, Call],
-    answers: Mapping[int, Any],
-    *,
-    id: str,
-    token: Token,
-    decode: Callable[[Mapping[str, bytes]], dict[str, Any]],
-) -> Claim:
-    """Return the claim that the answers stand for; a cached value that cannot be read has to be loaded."""
+def claimed(calls: Mapping[int, Call], answers: Mapping[int, Any]) -> dict[str, dict[str, bytes]]:
+    """Return the keys and their texts for each letter in the answers to a claim."""
     told: dict[str, dict[str, bytes]] = {letter: {} for letter in "mtva"}
     for slot, (*_, letters, texts) in answers.items():
         for key, letter, text in zip(calls[slot].names, letters.decode(), texts, strict=True):
             told[letter][key] = text
-    values = decode(told["v"])
-    return Claim(
-        id=id,
-        token=token,
-        mine=(*told["m"], *(key for key in told["v"] if key not in values)),
-        theirs={key: holder.decode() for key, holder in told["t"].items()},
-        values=values,
-        absent=frozenset(told["a"]),
-    )
+    return told
 
 
 def written(calls: Mapping[int, Call], encoded: Encoded, answers: Mapping[int, Any]) -> Written:

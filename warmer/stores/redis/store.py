@@ -5,21 +5,32 @@ import random
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, cast
 
 from django.core.cache import caches
-from redis import Redis
 from redis.exceptions import RedisClusterException, RedisError
 
 from warmer.conf import conf
 from warmer.context import own_write
 from warmer.keys import ANY_ID, Names
 from warmer.report import describe
-from warmer.stores.base import Cached, Invalidation, Keys, Peeked, Store, UnderWay, Values, Written
+from warmer.stores.base import (
+    NOTE_SECONDS,
+    Cached,
+    Claim,
+    Invalidation,
+    Keys,
+    Peeked,
+    Record,
+    Store,
+    Token,
+    UnderWay,
+    Values,
+    Written,
+)
 from warmer.stores.breaker import Breaker
-from warmer.stores.claims import NOTE_SECONDS, Claim, Record, Token
 from warmer.stores.counters import RedisCounters
 from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import codec, scripts
@@ -40,7 +51,8 @@ class RedisStore(Store):
         cache = caches[self.alias]
         self._codec = cast(codec.Codec, codec.codec_of(cache))
         self._names = Names(cache, self.template, with_absences=bool(self.absent_timeout))
-        self.fence_key = self._names.own(self.fence, "warmer-fence")
+        self.lists_keys = ANY_ID in self._names.patterns()[0]  # the project's key function may drop the id
+        self.fence_key = self._names.own(self.template.fence, "warmer-fence")
         self.counters = RedisCounters(server=self._server, fence=self.fence_key)
 
     def fence_of(self, slot: int) -> str:
@@ -48,15 +60,14 @@ class RedisStore(Store):
         return self.fence_key
 
     def _by_slot(self, keys: Keys) -> Mapping[int, list[str]]:
-        return {0: list(keys)}
+        return {0: list(keys)} if keys else {}
 
     def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:
         """Call a script for each slot; return the answers."""
         with self._server() as server:
             return {slot: script(call, server) for slot, call in calls.items()}
 
-    def _send(self, script: Script, calls: Mapping[int, Call]) -> Sent[int]:
-        """Call a script for each slot, and do not wait for the answers."""
+    def _send(self, script: Script, calls: Mapping[int, Call]) -> Sent:
         return Sent([(self._codec.connect(), {slot: script.command(call) for slot, call in calls.items()})])
 
     def _with_letter(self, script: Script, calls: Mapping[int, Call], letter: bytes) -> list[str]:
@@ -64,7 +75,6 @@ class RedisStore(Store):
         return [key for slot, told in answers for key in with_letter(calls[slot].names, told, letter)]
 
     def _token(self, answers: Mapping[int, Any]) -> Token:
-        """Return the token that the answers begin with."""
         return scripts.token_of(self.fence_key, answers[0])
 
     def _taken(self, token: Token, slot: int) -> list[Any]:
@@ -72,23 +82,19 @@ class RedisStore(Store):
         taken = token.slots.get(slot, token)  # that of another reader's claim is of a single fence
         return [taken.generation, taken.counter]
 
-    @property
-    def lists_keys(self) -> bool:
-        return ANY_ID in self._names.patterns()[0]  # the project's own key function may drop the id
-
     def ping(self) -> None:
         with self._server() as server:  # not PING, which a cluster node answers like any server
             server.exists(self.fence_key, f"{self.fence_key}:ping")
 
     def token(self, keys: Keys) -> Token:
         args = [secrets.token_hex(8), FENCE_LIFETIME_MS, microseconds(conf.REPLICA_LAG)]
-        slots = self._by_slot(keys) or self.slots[:1]  # a cluster has to answer even if there are no keys
+        slots = self._by_slot(keys) or self.slots[:1]  # the cache has to answer even if there are no keys
         calls = {slot: Call(keys=[self.fence_of(slot)], args=args) for slot in slots}
         return self._token(self._run(scripts.TOKEN, calls))
 
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
         with self._server() as server:
-            raw: Any = server.mget(self._names.with_marks(keys, claims=claims)) if keys else []
+            raw = server.mget(self._names.with_marks(keys, claims=claims)) if keys else []
         stride = 1 + bool(self.absent_timeout) + claims
         level = logging.DEBUG if claims else logging.WARNING  # waiting readers look repeatedly
         values = self._decode(dict(zip(keys, raw[::stride], strict=True)), level)
@@ -105,7 +111,7 @@ class RedisStore(Store):
             return super().peek(key)
         with self._server() as server:
             # Not GET, which fails for a key of another type; MGET returns no value for it.
-            (raw,) = cast(Any, server).execute_command("MGET", *self._names.made((key,)))
+            (raw,) = server.execute_command("MGET", *self._names.made((key,)))
         value = Peeked.NOTHING if raw is None else self._decode({key: raw}).get(key, Peeked.NOTHING)
         if observer.get() is not None:
             looked_up(self.alias, keys=1, found=int(value is not Peeked.NOTHING))
@@ -115,23 +121,27 @@ class RedisStore(Store):
         id = secrets.token_hex(8)
         args: list[Any] = [secrets.token_hex(8), FENCE_LIFETIME_MS, id, milliseconds(seconds)]
         args += (1 if self.absent_timeout else 0, microseconds(conf.REPLICA_LAG))
-        calls = {
-            slot: Call(
-                names=names,
-                keys=[self.fence_of(slot), *self._names.with_marks(names, claims=True)],
-                args=[*args, *names],
-            )
-            for slot, names in self._by_slot(keys).items()
-        }
+        calls = {}
+        for slot, names in self._by_slot(keys).items():
+            made = self._names.with_marks(names, claims=True)
+            calls[slot] = Call(names=names, keys=[self.fence_of(slot), *made], args=[*args, *names])
         answers = self._run(scripts.CLAIM, calls)
-        decode = partial(self._decode, level=logging.DEBUG)
-        return scripts.claimed(calls, answers, id=id, token=self._token(answers), decode=decode)
+        told = scripts.claimed(calls, answers)
+        values = self._decode(told["v"], logging.DEBUG)  # a value that cannot be read has to be loaded
+        return Claim(
+            id=id,
+            token=self._token(answers),
+            mine=(*told["m"], *(key for key in told["v"] if key not in values)),
+            theirs={key: holder.decode() for key, holder in told["t"].items()},
+            values=values,
+            absent=frozenset(told["a"]),
+        )
 
     def write(self, token: Token, values: Values, absent: Keys = (), claim: Claim | None = None) -> Written:
         encoded = codec.encode_all(values, self._codec.encode)
         return self._write(self._writes(token, encoded, absent, claim), encoded)
 
-    def begin_write(self, token: Token, values: Values, absent: Keys = ()) -> UnderWay[Written]:
+    def begin_write(self, token: Token, values: Values, absent: Keys = ()) -> UnderWay:
         encoded = codec.encode_all(values, self._codec.encode)
         calls = self._writes(token, encoded, absent, None)
         if calls and not self.breaker.is_open:
@@ -140,10 +150,13 @@ class RedisStore(Store):
                 return UnderWay(end=partial(self._end_write, sent, calls, encoded), abandon=sent.close)
         return UnderWay(end=partial(self._write, calls, encoded))
 
-    def _end_write(self, sent: Sent[int], calls: Mapping[int, Call], encoded: Encoded) -> Written:
-        if answers := scripts.answers_to(sent, self.alias):
-            return scripts.written(calls, encoded, answers)
-        return self._write(calls, encoded)  # writing twice is harmless: the fence guards both
+    def _end_write(self, sent: Sent, calls: Mapping[int, Call], encoded: Encoded) -> Written:
+        with suppress(RedisError, OSError), nullcontext() if observer.get() is None else called(self.alias):
+            answers = sent.read()
+            if not any(isinstance(answer, Exception) for answer in answers.values()):
+                return scripts.written(calls, encoded, answers)
+        # E.g. the server was restarted. Writing twice is harmless: the fence guards both.
+        return self._write(calls, encoded)
 
     def _write(self, calls: Mapping[int, Call], encoded: Encoded) -> Written:
         return scripts.written(calls, encoded, self._run(scripts.WRITE, calls) if calls else {})
@@ -154,8 +167,6 @@ class RedisStore(Store):
         calls = {}
         keys = dict.fromkeys((*encoded.values, *absences, *(claim.mine if claim else ())))
         for slot, names in self._by_slot(keys).items():
-            if not names:
-                continue
             values = [value for value in map(encoded.values.get, names) if value is not None]
             args = self._taken(token, slot)
             args += (milliseconds(self.absent_timeout) if self.absent_timeout else 0,)
@@ -177,24 +188,19 @@ class RedisStore(Store):
     def invalidate_together(cls, invalidations: Sequence[Invalidation]) -> None:
         args = [conf.FENCE_RECORDS, microseconds(scripts.FENCE_AGE), FENCE_LIFETIME_MS]
         calls = defaultdict[int, Call](lambda: Call(keys=[], args=[*args]))
-        stores = [cast(RedisStore, each.store) for each in invalidations]
-        for store, each in zip(stores, invalidations, strict=True):
-            store._add(calls, each.keys)
-        if calls:
-            for damaged in stores[0]._run(scripts.INVALIDATE, calls).values():
+        for each in invalidations:
+            store = cast(RedisStore, each.store)
+            if each.keys is None:
+                store._add_whole(calls)
+                continue
+            for slot, names in store._by_slot(each.keys).items():
+                made = store._names.with_marks(names, claims=True)
+                calls[slot].keys.extend((store.fence_of(slot), *made))
+                calls[slot].args.extend((len(names), len(made) // len(names), *names))
+        if calls:  # for one cache, so that any of the stores can send them
+            for damaged in store._run(scripts.INVALIDATE, calls).values():
                 for fence in damaged:
                     scripts.log_damaged(fence.decode(errors="replace"))
-
-    def _add(self, calls: Mapping[int, Call], keys: Keys | None) -> None:
-        """Add keys (None: all) to calls that invalidate."""
-        if keys is None and self.template.keyed:
-            self._add_whole(calls)
-            return
-        for slot, names in self._by_slot([self.template.key()] if keys is None else keys).items():
-            if names:
-                made = self._names.with_marks(names, claims=True)
-                calls[slot].keys.extend((self.fence_of(slot), *made))
-                calls[slot].args.extend((len(names), len(made) // len(names), *names))
 
     def _add_whole(self, calls: Mapping[int, Call]) -> None:
         calls[0].keys.append(self.fence_key)
@@ -213,7 +219,7 @@ class RedisStore(Store):
     def _each(self, command: str, names: Iterable[str]) -> list[Any]:
         """Send a command for each name, in one round trip; return the answers."""
         with self._server() as server:
-            pipeline: Any = server.pipeline(transaction=False)
+            pipeline = server.pipeline(transaction=False)
             for name in names:
                 pipeline.execute_command(command, name)
             return cast(list[Any], pipeline.execute())
@@ -262,12 +268,12 @@ class RedisStore(Store):
             self._each("UNLINK", self._names.made(unreadable))
         return values
 
-    def _server(self) -> AbstractContextManager[Redis]:
+    def _server(self) -> AbstractContextManager[Any]:
         return connected(self.alias, self._codec.connect, self.breaker)
 
 
 @contextmanager
-def connected(alias: str, connect: Callable[[], Redis], breaker: Breaker) -> Iterator[Redis]:
+def connected(alias: str, connect: Callable[[], Any], breaker: Breaker) -> Iterator[Any]:
     """Yield the client of a cache's server for one call, and report its result to the breaker.
 
     Raises:
