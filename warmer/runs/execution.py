@@ -48,7 +48,7 @@ def execute(
         done = warm_here(spec, started, batches, worker=worker, deadline=deadline, progress=progress)
         if done.is_late:
             lifecycle.fail(started, f"It was stopped before batch {done.number + 1}: out of time.")
-        elif not done.is_cancelled:
+        else:
             lifecycle.expect(started, batches=done.number, report=batches.report)
     except Exception as error:  # an error of the declared ids; a loader's errors are counted in its batch
         why = f"The ids could not be found: {describe(error)}"
@@ -70,11 +70,10 @@ class Warmed:
 
     Attributes:
         number: the number of the last batch.
-        is_cancelled, is_late: why it was not the last of the run.
+        is_late: it was stopped by the deadline.
     """
 
     number: int
-    is_cancelled: bool
     is_late: bool
 
 
@@ -99,19 +98,20 @@ def warm_here(
         progress: called with the report of each batch.
         interrupts, raised: errors that end a batch, or the whole call, see `pipeline.warm_batches`.
     """
-    is_cancelled = is_late = False
+    is_late = False
 
     def wanted() -> Iterator[Batch]:
-        nonlocal is_cancelled, is_late
+        nonlocal is_late
         checked_at = time.monotonic()
         for position, batch in enumerate(batches):
             now = time.monotonic()
             is_late = position > 0 and deadline is not None and now >= deadline
+            if is_late:
+                return
             if now - checked_at >= CHECK_SECONDS:
                 checked_at = now
-                is_cancelled = not lifecycle.is_current(run)
-            if is_late or is_cancelled:
-                return
+                if not lifecycle.is_current(run):
+                    return
             yield batch
 
     keep = keep_seconds(spec, run)
@@ -129,7 +129,7 @@ def warm_here(
     finally:  # even if the ids fail half way
         if unrecorded:
             lifecycle.record_batches(run, unrecorded, worker=worker)
-    return Warmed(number=number, is_cancelled=is_cancelled, is_late=is_late)
+    return Warmed(number=number, is_late=is_late)
 
 
 def keep_seconds(spec: JobSpec, run: WarmingRun) -> float | None:

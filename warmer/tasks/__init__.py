@@ -1,6 +1,5 @@
 """The Celery side, and the only part that imports Celery."""
 
-from warmer.tasks import relaying
 from warmer.tasks.broker import (
     NAMESPACE,
     app_name,

@@ -19,7 +19,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, UnknownJob
-from warmer.models import Trigger, WarmingRun
+from warmer.models import State, Trigger, WarmingRun
 from warmer.monitoring.observation import observe
 from warmer.report import describe
 from warmer.runs import Opened, batch_queue, execution
@@ -113,7 +113,7 @@ def request_refresh(spec: JobSpec) -> None:
         opened = request_run(spec.name, Trigger.CHANGE, only_missing=True, expires_in=life, delay=delay)
         # A queued run will see this change. A running one may be past it, so another follows. If it has just
         # ended, open a new one.
-        if not opened.joined or opened.run.state == "queued" or runs.request_follow_up(opened.run):
+        if not opened.joined or opened.run.state == State.QUEUED or runs.request_follow_up(opened.run):
             return
 
 
@@ -179,7 +179,7 @@ def _warm_lane(task: Task, run_id: int, attempt: int, first: int, last: int) -> 
                 raise
             runs.fail(run, f"Its progress could not be recorded: {describe(error)}")
             return
-        if done.is_cancelled or done.number == last:
+        if done.number == last:
             return
         first = max(first, done.number + 1)
         if time.monotonic() >= until:
@@ -213,8 +213,7 @@ def _execute(task: Task, spec: JobSpec, run: WarmingRun) -> None:
         done = execution.warm_here(
             spec, run, every, worker=_worker(task), interrupts=INTERRUPTS, raised=raised
         )
-        if not done.is_cancelled:
-            runs.expect(run, batches=done.number, report=batches.report)
+        runs.expect(run, batches=done.number, report=batches.report)
         return
     count = 0
     for count in batch_queue.write(run, every):  # noqa: B007 - the last one counts them all

@@ -16,8 +16,9 @@ from embedded.waiting import SECONDS
 from tests.support.others import apart, in_thread
 from warmer import run_finished
 from warmer import runs as ledger
-from warmer.models import State, Trigger, WarmingRun
+from warmer.models import CacheAudit, State, Trigger, WarmingBatch, WarmingRun
 from warmer.report import Failure, Report
+from warmer.tasks import forget_runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -259,3 +260,30 @@ def test_cancel__keeps_what_was_counted_and_counts_what_is_in_hand(run: WarmingR
     assert ledger.cancel(queued.run, "ada")
     assert ledger.start(queued.run.pk) is None
     assert finished == [run, queued.run]
+
+
+# -- what is kept --------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("own_jobs")
+def test_forget_runs__keeps_what_runs_the_newest_of_each_job_and_all_for_the_retention(settings: Any) -> None:
+    settings.WARMER_RUN_RETENTION = timedelta(days=2)
+    for job, days in (("posts", 3), ("posts", 1), ("popular_posts", 4), ("gone", 4)):
+        ended = ledger.open_run(job, Trigger.COMMAND).run
+        ledger.fail(ended, "broken")
+        WarmingBatch.objects.create(run=ended, number=1)
+        then = timezone.now() - timedelta(days=days)
+        WarmingRun.objects.filter(pk=ended.pk).update(requested_at=then, finished_at=then)
+    WarmingRun.objects.filter(pk=ledger.open_run("things", Trigger.COMMAND).run.pk).update(requested_at=then)
+    audits = [CacheAudit.objects.create(job="posts", trigger="admin", started_at=then, finished_at=then) for _ in "ab"]
+    assert forget_runs() == 2
+    assert CacheAudit.objects.get() == audits[-1]
+    jobs = WarmingRun.objects.order_by("pk").values_list("job", flat=True)
+    assert (list(jobs), WarmingBatch.objects.count()) == (["posts", "popular_posts", "things"], 2)
+
+
+def test_latest_per_job__in_one_query(django_assert_num_queries: Any) -> None:
+    for job in ("a", "b", "a"):
+        ledger.fail(ledger.open_run(job, Trigger.COMMAND).run, "x")
+    newest = ledger.open_run("a", Trigger.COMMAND).run
+    with django_assert_num_queries(1):
+        latest = WarmingRun.objects.latest_per_job(["a", "b", "never"])
+    assert {job: run.pk for job, run in latest.items()} == {"a": newest.pk, "b": newest.pk - 2}

@@ -91,13 +91,6 @@ def test_start_run__broker_away_continues_with_what_was_not_sent(job: Any, messa
     assert (run.state, run.batches_done, run.written, run.attempt) == (State.COMPLETE, 3, 10, 1)
 
 
-def test_start_run__broker_back_is_sent_the_rest(job: Any, messages: Messages) -> None:
-    messages.refusals = iter([AWAY])
-    run = runs.open_run("t", Trigger.COMMAND).run
-    start(run)
-    assert (run.batches_done, messages) == (1, [(run.pk, 1, 2, 3)])
-
-
 # -- batches ------------------------------------------------------------------------------------------
 Begin = Callable[..., WarmingRun]
 
@@ -134,11 +127,12 @@ def test_warm_batch__broker_away_continues(
     assert (run.state, run.batches_done) == (State.COMPLETE, 3)
 
 
-def test_warm_batch__broker_back_is_sent_the_rest(job: Any, begin: Begin, messages: Messages) -> None:
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_run__broker_back_is_sent_the_rest(job: Any, begin: Begin, messages: Messages, has_begun: bool) -> None:
+    run = begin(job) if has_begun else runs.open_run("t", Trigger.COMMAND).run
     messages.refusals = iter([AWAY])
-    run = begin(job)
-    work(run, 1, 3)
-    assert (run.batches_done, messages) == (2, [(run.pk, 1, 3, 3)])
+    work(run, 1, 3) if has_begun else start(run)
+    assert (run.batches_done, messages) == (1 + has_begun, [(run.pk, 1, 2 + has_begun, 3)])
 
 
 def test_warm_batch__that_was_killed_before_it_sent_for_the_rest_is_delivered_again(
