@@ -22,7 +22,6 @@ from warmer.invalidation import captures_by_triggers, triggers
 from warmer.invalidation.records import is_dummy
 from warmer.invalidation.resolve import is_readable
 from warmer.invalidation.sources import sources
-from warmer.invalidation.unrecorded import needed, unrecorded
 from warmer.models import ChangeRecord
 from warmer.stores import Place, is_fenced, is_local, why_unusable
 
@@ -79,7 +78,7 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
         return
     if not conf.CAPTURE:
         yield _message(BY_SIGNALS)
-    for alias in needed():
+    for alias in triggers.needed():
         vendor = connections[alias].vendor
         if captures_by_triggers() and vendor not in triggers.VENDORS:
             yield Error(
@@ -94,7 +93,7 @@ def check_capture(**_kwargs: Any) -> Iterable[CheckMessage]:
 @register("warmer", Tags.database)
 def check_tables(databases: Iterable[str] | None = None, **_kwargs: Any) -> Iterable[CheckMessage]:
     """W011: databases that lack our table although it was migrated. Only by `check --database`, `migrate`."""
-    for alias in unrecorded() if databases else ():
+    for alias in triggers.unrecorded() if databases else ():
         if router.allow_migrate_model(alias, ChangeRecord):
             yield _message(without_table(alias))
 

@@ -19,6 +19,7 @@ from warmer.exceptions import InvalidId, StoreUnavailable, log_level
 from warmer.invalidation import records, upkeep
 from warmer.invalidation.records import Record, are_kept, read_committed
 from warmer.invalidation.resolve import Ids, resolve
+from warmer.invalidation.sources import sources
 from warmer.report import describe
 from warmer.signals import keys_invalidated, pending_wanted, refresh_wanted
 from warmer.stores import Invalidation, difference, invalidate_together
@@ -28,22 +29,19 @@ logger = logging.getLogger(__name__)
 MOST = 5_000
 """How many records a process applies after its own commit: the newest. A worker applies the rest."""
 
-
 floors: defaultdict[str, int] = defaultdict(int)
 """By database, the highest number of a record that this process has read: new records have higher ones."""
 
 
 def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = timedelta(0)) -> bool:
-    """Invalidate the keys that records of declared jobs affect.
+    """Invalidate the keys that records of declared jobs affect; return whether everything is done.
 
     Args:
         found: the records.
         using: the database of the records.
-        sweep: find and delete all keys of a job that is invalidated as a whole, which may take long.
+        sweep: find and delete all keys of a job that is invalidated as a whole, which may take long. If not,
+            and there is such a job, a worker has to do it.
         lag: how long ago the oldest record was committed.
-
-    Returns:
-        Whether everything is done; see `invalidate_ids`.
 
     Raises:
         StoreUnavailable: a cache does not answer.
@@ -56,10 +54,7 @@ def apply(found: Sequence[Record], *, using: str, sweep: bool, lag: timedelta = 
 
 
 def invalidate_ids(ids: Mapping[JobSpec, Ids], *, sweep: bool, lag: timedelta = timedelta(0)) -> bool:
-    """Invalidate ids of jobs, in one round trip for each cache, and send the signals.
-
-    Returns:
-        Whether everything is done. If not, a worker has to find and delete the keys of a whole job.
+    """Invalidate ids of jobs as `apply` does, in one round trip for each cache, and send the signals.
 
     Raises:
         StoreUnavailable: a cache does not answer.
@@ -87,14 +82,11 @@ def apply_committed(*, using: str, above: int) -> None:
     """Apply the changes that this process has just committed, and any others above the same record id.
 
     Never raises, because the change is committed. If applying fails, a worker does it later.
-
-    Args:
-        above: read only records with a higher id.
     """
     try:
         if are_kept(using):
             with read_committed(using):
-                is_purge_due = take_purge(using)
+                is_purge_due = upkeep.take_purge(using)
                 _apply_above(above, using, ask=is_purge_due)
                 if is_purge_due:
                     upkeep.purge(using=using)
@@ -114,7 +106,8 @@ def _apply_above(above: int, using: str, *, ask: bool) -> None:
     if not connections[using].in_atomic_block:  # in a test case: its records are rolled back
         floors[using] = max(found[-1].id, floors[using])
     is_done = len(found) < MOST
-    page = [each for each in found if records.is_declared(each)]
+    known = sources()
+    page = [each for each in found if each.source in known.by_name or each.key in known.by_key]
     some = [each for each in page if each.rows is not None]
     whole = [each for each in page if each.rows is None]  # a worker has to sweep their keys
     for part in filter(None, (some, whole)):
@@ -179,26 +172,18 @@ def other_cache(*, ask: bool) -> str:
     runs = apps.get_model("warmer", "WarmingRun").objects  # models are not ready when this module is imported
     recent = runs.filter(requested_at__gt=timezone.now() - _SPAN, trigger__in=_OUTSIDE, job__in=list(jobs))
     run = recent.exclude(cache="").order_by("-requested_at").first()
-    found = difference(run.cache, jobs[run.job].spec.cache) if run is not None else ""
-    if run is not None and found and found != _other_cache:
-        logger.error(
-            "Web and this process use different caches for %s: %s. Recorded changes wait for a process with "
-            "web's",
-            run.job,
-            found,
-        )
+    found = difference(run.cache, jobs[run.job].spec.cache) if run else ""
+    if run and found and found != _other_cache:
+        wait = "Recorded changes wait for a process with web's"
+        logger.error("Web and this process use different caches for %s: %s. %s", run.job, found, wait)
     _other_cache = found
     return found
 
 
 # -- the parts of an invalidation ---------------------------------------------------------------------
 def _sweep(specs: Iterable[JobSpec]) -> None:
-    """Find and delete all keys of jobs; raise errors only after every cache has been tried.
-
-    This repairs all keys that an audit found wrong.
-    """
-    failed, began = None, timezone.now()
-    swept = []
+    """Find and delete all keys of jobs, which repairs those that an audit found wrong; raise errors last."""
+    failed, began, swept = None, timezone.now(), []
     for spec in specs:
         try:
             spec.store.sweep()
@@ -225,14 +210,3 @@ def _invalidation(spec: JobSpec, ids: Ids) -> Invalidation:
         with suppress(InvalidId):  # it was never the id of a key
             keys.append(spec.key.key(id))
     return Invalidation(store=spec.store, keys=keys)
-
-
-_next_purge: dict[str, float] = {}
-
-
-def take_purge(using: str) -> bool:
-    """Return whether it is this caller's turn to purge a database, a few times within `WARMER_REPLAY`."""
-    is_due = time.monotonic() >= _next_purge.get(using, 0.0)
-    if is_due:
-        _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
-    return is_due

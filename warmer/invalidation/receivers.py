@@ -28,7 +28,7 @@ from warmer.report import describe
 logger = logging.getLogger(__name__)
 
 UID = "warmer.receivers"
-"""The `dispatch_uid` of every receiver here, used to disconnect one."""
+"""The `dispatch_uid` of every receiver here."""
 
 # The attribute that holds the records of the old row during a save.
 _BEFORE = "_warmer_before"
@@ -71,11 +71,8 @@ def _never_raises(receiver: Callable[..., Iterable[Record]]) -> Callable[..., No
         except Error:
             raise  # the transaction cannot continue
         except Exception as error:  # noqa: BLE001 - a project's function, field or sender
-            logger.error(
-                "The keys that a change of %s affects are unknown, so every key is invalidated: %s",
-                sender._meta.label,
-                describe(error),
-            )
+            message = "The keys that a change of %s affects are unknown, so every key is invalidated: %s"
+            logger.error(message, sender._meta.label, describe(error))
             records = [Record(source=source.name) for source in found]
         record(records, using=using)
 
@@ -119,7 +116,7 @@ def before_save(
     watcher(using).expect(changed=[source.name for source in found])
     moving = [source for source in found if _can_move(source, update_fields)]
     if moving and instance.pk is not None:
-        rows: list[Model] = list(QuerySet(sender, using=using).filter(pk=instance.pk))
+        rows = _saved_row(instance, using)
         instance.__dict__[_BEFORE] = [record_of_rows(source, rows) for source in moving]
     return ()
 
@@ -138,20 +135,21 @@ def after_save(
     """`post_save`: record the new and the old row."""
     yield from instance.__dict__.pop(_BEFORE, ())
     saved = [source for source in _own(found, sender) if created or _is_saved(source, update_fields)]
-    rows: list[Any] = [instance]
-    if not all(_is_in_memory(instance, source, update_fields) for source in saved):
-        rows = list(QuerySet(sender, using=using).filter(pk=instance.pk))
+    is_in_memory = all(_is_in_memory(instance, source, update_fields) for source in saved)
+    rows = [instance] if is_in_memory else _saved_row(instance, using)
     for source in saved:
         yield record_of_rows(source, rows)
 
 
+def _saved_row(instance: Model, using: str) -> list[Model]:
+    """Return the row of an instance as the database has it; empty if there is none."""
+    return list(QuerySet(type(instance), using=using).filter(pk=instance.pk))
+
+
 def _can_move(source: Source, update_fields: Collection[str] | None = None) -> bool:
     """Return whether a save can move a row of a source from one id to another."""
-    return any(
-        _is_written(field, update_fields)
-        for field in source.fields
-        if field not in source.model._meta.pk_fields
-    )
+    fields = (field for field in source.fields if field not in source.model._meta.pk_fields)
+    return any(_is_written(field, update_fields) for field in fields)
 
 
 def _is_written(field: Any, update_fields: Collection[str] | None) -> bool:
@@ -189,9 +187,8 @@ def before_delete(
             yield record_of_rows(source, QuerySet(source.model, using=using).filter(**{key.name: value}))
     found = _own(found, sender)
     rows = [instance]
-    if origin is instance and any(map(_can_move, found)):
-        # The instance may have been changed in memory.
-        rows = list(QuerySet(sender, using=using).filter(pk=instance.pk)) or rows
+    if origin is instance and any(map(_can_move, found)):  # it may have been changed in memory
+        rows = _saved_row(instance, using) or rows
     for source in found:
         of_rows = record_of_rows(source, rows)
         yield of_rows

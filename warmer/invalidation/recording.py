@@ -42,13 +42,11 @@ def invalidate_for(rows: QuerySet[Any] | Iterable[Model] | Model) -> None:
         _record_rows(rows.model, rows.using(using), using=using)
         return
     found: dict[tuple[str, type[Model]], list[Model]] = defaultdict(list)
-    several: Any = [rows] if isinstance(rows, Model) else rows
-    for instance in several if isinstance(several, Iterable) else [several]:
+    several: Any = [rows] if isinstance(rows, Model) or not isinstance(rows, Iterable) else rows
+    for instance in several:
         if not isinstance(instance, Model):
-            raise TypeError(
-                f"invalidate_for() takes rows, not {instance!r}: write invalidate_for([row]) or pass a "
-                "queryset"
-            )
+            advice = "write invalidate_for([row]) or pass a queryset"
+            raise TypeError(f"invalidate_for() takes rows, not {instance!r}: {advice}")
         using = router.db_for_write(type(instance), instance=instance)
         found[using, type(instance)].append(instance)
     for (using, model), instances in found.items():
@@ -81,9 +79,6 @@ def invalidate(spec: JobSpec, ids: Iterable[Id] | None, *, immediately: bool = F
 
 def request(spec: JobSpec, ids: Ids = None, *, using: str) -> bool:
     """Invalidate keys of a job now, or at the commit of the open transaction on a database.
-
-    Args:
-        ids: valid ids; None: every key.
 
     Returns:
         Whether it is complete; otherwise a worker does the rest.
@@ -120,9 +115,7 @@ def record(found: Sequence[Record], *, using: str) -> None:
         apply()
 
 
-# -- what a record holds -----------------------------------------------------------------------------
-# Every value is recorded as the database's text for it, in every kind of record, so that JSON numbers lose
-# nothing.
+# -- what a record holds: every value as the database's text for it, so that JSON numbers lose nothing ----
 def record_of_ids(spec: JobSpec, ids: Ids) -> Record:
     """Return the record of a request to invalidate ids of a job; None: every key."""
     if ids is None or not spec.keyed:
@@ -144,7 +137,6 @@ def record_of_rows(source: Source, rows: QuerySet[Any] | Iterable[Model]) -> Rec
 
 
 def _text(field: Any, value: Any) -> Any:
-    """Return the database's text for a value."""
     value = plain(value)
     return None if value is None else _shown(field.get_prep_value(field.to_python(value)))
 

@@ -37,12 +37,10 @@ READ_COMMITTED = ("read committed", "read uncommitted")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """A recorded change.
+    """A change of a table (`source`, see `sources.Source.name`), or a request to invalidate a job (`key`).
 
     Attributes:
         id: the id of its row; 0: it is not in the database.
-        source: the name of the table that changed (see `sources.Source.name`), or
-        key: the declared key of the job that was asked to invalidate.
         rows: the changed rows, or the requested ids, as JSON. None: every key.
         is_applied: whether a process has applied it.
     """
@@ -208,11 +206,6 @@ def read_newest(*, using: str, above: int, at_most: int) -> list[Record]:
     """
     which = f"applied_by <> '{fingerprint()}' ORDER BY id DESC LIMIT {at_most:d}"
     return _read(using, above, which)[::-1]
-
-
-def is_declared(record: Record) -> bool:
-    """Return whether a declared job depends on a change."""
-    return record.source in sources().by_name or record.key in sources().by_key
 
 
 def _read(using: str, above: int, which: str, names: Sequence[str] | None = None) -> list[Record]:

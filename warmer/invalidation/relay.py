@@ -24,17 +24,9 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
-from warmer.invalidation.apply import apply, invalidate_ids, other_cache, take_purge
+from warmer.invalidation.apply import apply, invalidate_ids, other_cache
 from warmer.invalidation.recording import record_of_ids
-from warmer.invalidation.records import (
-    Record,
-    are_kept,
-    ask_one,
-    fingerprint,
-    read_committed,
-    rows_of,
-    written,
-)
+from warmer.invalidation.records import Record, are_kept, ask_one, fingerprint, read_committed, written
 from warmer.report import describe
 from warmer.stores import Incarnation, incarnation_of
 
@@ -42,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
 RETRY_SECONDS = 2.0
-"""How long to wait before a retry."""
 
 
 class Relay:
@@ -93,8 +84,7 @@ class Relay:
         """Apply the pending changes of the given databases, by default of all; return their number.
 
         Raises:
-            StoreUnavailable: a cache does not answer; its changes stay pending.
-            Error: a database does not answer. The others are polled anyway.
+            StoreUnavailable, Error: a cache or a database does not answer. The rest is applied anyway.
         """
         done, failed = records.visit(self._poll_one, using)
         for error in failed.values():
@@ -129,7 +119,7 @@ class Relay:
             done += len(new)
         self._replayed[using] = frozenset(replayed)
         # A read-only database would reject it, and the log say that changes are pending, although none are.
-        if take_purge(using) and not upkeep.is_read_only(using):
+        if upkeep.take_purge(using) and not upkeep.is_read_only(using):
             upkeep.purge(using=using, thoroughly=True)
             upkeep.collapse(using=using)  # also of jobs that are gone, whose triggers still record
         if failed is not None:
@@ -140,8 +130,7 @@ class Relay:
         """Invalidate everything that a new server behind a cache may have missed.
 
         Raises:
-            StoreUnavailable: a cache does not answer. The next call tries again.
-            Error: the database does not answer. The next call tries again.
+            StoreUnavailable, Error: a cache or the database does not answer. The next call tries again.
         """
         for alias in sorted({spec.cache for spec in jobs.specs()}):
             found = incarnation_of(alias)
@@ -167,9 +156,10 @@ def _page(using: str, *, above: int, again: bool) -> list[Record] | None:
 
 def _age_of(record: Record, *, using: str) -> timedelta:
     """Return how long ago a record was written; zero if it is gone."""
+    row = records.rows_of(using).filter(pk=record.id)
     with read_committed(using):
         # By the database's clock: with USE_TZ off, its times differ from ours.
-        age = rows_of(using).filter(pk=record.id).values_list(Now() - F("recorded_at"), flat=True).first()
+        age = row.values_list(Now() - F("recorded_at"), flat=True).first()
     return max(age, timedelta(0)) if age else timedelta(0)
 
 
@@ -189,8 +179,7 @@ def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any
 
 
 def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
-    """Invalidate the jobs of a cache that are not known on this incarnation yet; return whether there were
-    any.
+    """Invalidate the jobs of a cache that are not known on this incarnation; return whether there were any.
 
     The database records the incarnations on which each job was invalidated, so only one worker acts, and a
     worker that starts later compares too. A job without any may have been read before the first worker ran.
@@ -199,7 +188,6 @@ def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
         age: how many seconds ago this process reached another incarnation; infinite: it has just started.
     """
     specs = {spec.name: spec for spec in jobs.specs() if spec.cache == alias}
-    # By name: models are not ready yet when `import warmer` brings this module.
     servers = apps.get_model("warmer", "JobServers").objects
     with servers.reached(found.id, list(specs), is_change=age < inf) as before:
         is_known = any(found.id in others for others in before.values())
@@ -210,21 +198,17 @@ def _make_up_for(alias: str, found: Incarnation, age: float) -> bool:
         for spec in affected:  # a token of the previous server may carry a count from a clock that was ahead
             spec.store.forget()
         # The other half covers what the log is missing, and the purge of records.
-        is_covered = found.read_log and has_just_started and age < conf.REPLAY.total_seconds() / 2
-        is_covered = is_covered and records.captures_by_triggers()
-        logger.warning(
-            "The server of the cache %r %s, and may lack invalidations: %s",
-            alias,
-            "was replaced, restarted or promoted" if any(before.values()) else "was not watched before",
-            f"the changes of the last {conf.REPLAY.total_seconds():g} s are applied again"
-            if is_covered
-            else f"every key of {len(affected)} jobs is invalidated",
-        )
-        if is_covered:
+        replay = conf.REPLAY.total_seconds()
+        is_covered = found.read_log and has_just_started and age < replay / 2
+        if is_covered and records.captures_by_triggers():
+            done = f"the changes of the last {replay:g} s are applied again"
             for using in filter(are_kept, written()):
                 _record_again(using)
         else:
+            done = f"every key of {len(affected)} jobs is invalidated"
             _record_all(affected)
+        why = "was replaced, restarted or promoted" if any(before.values()) else "was not watched before"
+        logger.warning("The server of the cache %r %s, and may lack invalidations: %s", alias, why, done)
         return True
 
 

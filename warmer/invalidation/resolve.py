@@ -88,18 +88,13 @@ def resolve(records: Iterable[Record], *, using: str) -> dict[JobSpec, Ids]:
         found += [(each.spec, ids_of(each, rows, using=using)) for each in sources().by_name[name].dependents]
     ids: dict[JobSpec, Ids] = {}
     for spec, more in found:
-        if more is None or more:
-            one = ids.get(spec, frozenset())
-            ids[spec] = None if one is None or more is None else one | more
-    return ids
+        before = ids.get(spec, frozenset())
+        ids[spec] = None if before is None or more is None else before | more
+    return {spec: each for spec, each in ids.items() if each is None or each}
 
 
-def as_ids(value: Any) -> frozenset[Id]:
-    """Return the ids in the value of a column or a function: one, several, or none for None.
-
-    Raises:
-        TypeError: the value is neither an id nor a collection of ids.
-    """
+def _as_ids(value: Any) -> frozenset[Id]:
+    """Return the ids in the value of a column or a function: one, several, or none for None."""
     value = as_id(value)
     # Iterating over an object that only has `__getitem__` may never end.
     is_collection = isinstance(value, Iterable) and not isinstance(value, str | bytes)
@@ -112,12 +107,11 @@ def as_ids(value: Any) -> frozenset[Id]:
 
 
 def _asked(spec: JobSpec, record: Record) -> Ids:
-    """Return the ids of an explicit request to invalidate a job."""
     ids = read_rows(record)
     if ids is None or not spec.keyed:
         return None
     try:
-        return as_ids(ids)
+        return _as_ids(ids)
     except TypeError as error:  # whatever another program wrote there
         _log_every_key(error, spec, "a request")
         return None
@@ -138,26 +132,21 @@ def ids_of(dependent: Dependent, rows: Sequence[Row] | None, *, using: str) -> I
                 is_open = connections[using].in_atomic_block
                 with transaction.atomic(using=using) if is_open else nullcontext():
                     given = set(_follow(dependent, given, using))
-        return frozenset().union(*map(as_ids, given))
+        return frozenset().union(*map(_as_ids, given))
     except Exception as error:  # noqa: BLE001 - a project's function, a value, or a path of another release
         _log_every_key(error, dependent.spec, f"a change of {dependent.model._meta.label}")
         return None
 
 
 def _log_every_key(error: Exception, spec: JobSpec, subject: str) -> None:
-    logger.error(
-        "The ids of %s for the job %s could not be found, so all of its keys are invalidated: %s",
-        subject,
-        spec.name,
-        describe(error),
-    )
+    message = "The ids of %s for the job %s could not be found, so all of its keys are invalidated: %s"
+    logger.error(message, subject, spec.name, describe(error))
 
 
 def _value(dependent: Dependent, row: Row) -> Any:
     """Return the value of the column that determines the ids; of several columns, all values."""
     values = [_read_column(field, row) for field in dependent.fields]
-    # Hashable, although an array is read as a list.
-    found = [tuple(value) if isinstance(value, list) else value for value in values]
+    found = [tuple(value) if isinstance(value, list) else value for value in values]  # an array, to hash it
     return tuple(found) if len(found) > 1 else found[0]
 
 
@@ -190,11 +179,7 @@ def read_rows(record: Record) -> list[Any] | None:
 
 
 def _read_column(field: Any, row: Row) -> Any:
-    """Return the value of a recorded column, converted by the model's field.
-
-    Raises:
-        ValueError: it was not recorded, or cannot be read back.
-    """
+    """Return the value of a recorded column, converted by the model's field; raise if it cannot be."""
     column = column_of(field)
     if column not in row:
         raise ValueError(f"{column} was not recorded")

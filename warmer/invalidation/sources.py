@@ -47,7 +47,6 @@ class Source:
     """A table, with the columns of which an update must change one to be recorded.
 
     Attributes:
-        table: its name in the database.
         name: its name in records, e.g. `users_customuser(email,first_name)`.
         fields: the fields of the columns that are recorded of a changed row.
     """
@@ -67,11 +66,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """All sources of the declared jobs.
-
-    Attributes:
-        by_key: the jobs by their declared key, which jobs of different caches may share.
-    """
+    """All sources of the declared jobs, and jobs by their key, which jobs of different caches may share."""
 
     by_key: Mapping[str, Sequence[JobSpec]]
     by_name: Mapping[str, Source]
@@ -268,7 +263,7 @@ def _steps_from_parent(steps: list[str], child: Any, parent: Any) -> list[str] |
 
 
 def _own(steps: list[str], child: Any, parent: Any) -> list[str] | None:
-    """Return the path relative to the parent, if it begins with a field of the parent itself."""
+    """Return a path relative to the parent, if it begins with a field of the parent itself."""
     field = child._meta.pk if steps[0] == "pk" else child._meta.get_field(steps[0])
     if concrete(field.model) in tables_of(parent):
         return [field.name, *steps[1:]]

@@ -1,15 +1,17 @@
-"""Install, compare and remove the triggers of a database.
+"""Install, compare and remove the triggers of a database, and find databases without the table of records.
 
 Installing only widens: what another release or service needs stays. `prune` and `remove` narrow.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
 from django.db import DatabaseError, connections, router, transaction
+from django.db.migrations.recorder import MigrationRecorder
 
 from warmer.declarations.registry import jobs
 from warmer.exceptions import TriggersRefused
@@ -29,12 +31,7 @@ VENDORS: dict[str, ModuleType] = {"postgresql": postgresql, "sqlite": sqlite}
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A table whose capture does not meet the needs of its jobs.
-
-    Attributes:
-        why: what is wrong, e.g. "has no triggers".
-        fix: what to do.
-    """
+    """A table whose capture does not meet the needs of its jobs: why, and what to do."""
 
     using: str
     table: str
@@ -49,6 +46,27 @@ def databases() -> list[str]:
 
 def _can_capture(using: str) -> bool:
     return connections[using].vendor in VENDORS and are_kept(using)
+
+
+def needed() -> list[str]:
+    """Return the databases with tables that jobs depend on."""
+    models = {source.model for source in sources().by_name.values()}
+    return sorted({router.db_for_write(model) for model in models})
+
+
+def unrecorded() -> list[str]:
+    """Return the databases with tables that jobs depend on, and our migration, but not our table.
+
+    Django also records a migration as applied where a router keeps its tables out, and does not run it again.
+    """
+    aliases = needed()
+    kept, unanswered = visit(str, aliases)
+    found = []
+    for connection in (connections[each] for each in aliases if each not in {*kept, *unanswered}):
+        is_migrated = any(app == "warmer" for app, _ in MigrationRecorder(connection).applied_migrations())
+        if is_migrated and TABLE not in connection.introspection.table_names():  # else it is read-only
+            found.append(connection.alias)
+    return found
 
 
 # -- installed triggers ------------------------------------------------------------------------------
@@ -79,20 +97,19 @@ def problems(*using: str) -> list[Problem]:
     Raises:
         Error: one of the databases in `using` does not answer.
     """
-    return [problem for alias in using or databases() if _can_capture(alias) for problem in _problems(alias)]
-
-
-def _problems(using: str) -> Iterator[Problem]:
-    compared = _compare(using)
-    captured = _captured(compared)
-    if _installed.get((using, jobs.version), captured) != captured:
-        forget_installed()  # another process changed some: signals must cover the rest
-    for wanted, now in compared:
-        if why := _why_not(wanted, now):
-            fix = f"Run 'manage.py warm_triggers --database {using}'."
-            if not now.is_table:
-                fix = "Depend on the tables behind it instead."
-            yield Problem(using=using, table=wanted.table, why=why, fix=fix)
+    found = []
+    for alias in filter(_can_capture, using or databases()):
+        compared = _compare(alias)
+        captured = _captured(compared)
+        if _installed.get((alias, jobs.version), captured) != captured:
+            forget_installed()  # another process changed some: signals must cover the rest
+        for wanted, now in compared:
+            if why := _why_not(wanted, now):
+                fix = f"Run 'manage.py warm_triggers --database {alias}'."
+                if not now.is_table:
+                    fix = "Depend on the tables behind it instead."
+                found.append(Problem(using=alias, table=wanted.table, why=why, fix=fix))
+    return found
 
 
 def _compare(using: str) -> Comparison:
@@ -156,11 +173,9 @@ def remove(using: str) -> list[str]:
 
 def script(using: str) -> str:
     """Return the SQL that installs missing triggers, for someone else to run."""
-    parts = []
-    for statements in _steps(using, _compare(using)).values():
-        steps = ["BEGIN", *_vendor(using).PREPARE, *statements, "COMMIT"]
-        parts += [f"{each.strip()};\n" for each in steps]
-    return "".join(parts)
+    prepare, tables = _vendor(using).PREPARE, _steps(using, _compare(using)).values()
+    steps = chain.from_iterable(["BEGIN", *prepare, *statements, "COMMIT"] for statements in tables)
+    return "".join(f"{each.strip()};\n" for each in steps)
 
 
 def _steps(using: str, compared: Comparison, *, exactly: bool = False) -> dict[str, list[str]]:
@@ -181,7 +196,7 @@ def _steps(using: str, compared: Comparison, *, exactly: bool = False) -> dict[s
 
 def _missed(table: str) -> list[str]:
     """Return the statements that invalidate the jobs of a table: until now, changes may have been missed."""
-    names = [literal(source.name) for source in sources().by_table[table]]
+    names = (literal(source.name) for source in sources().by_table[table])
     return [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in names]
 
 
@@ -223,8 +238,7 @@ def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> Non
 
 
 def on_migrated(*, using: str, plan: Sequence[Any] | None = None, **_kwargs: Any) -> None:
-    """`post_migrate`: install missing triggers. If a database refuses, log it and let the migration
-    continue."""
+    """`post_migrate`: install missing triggers; log it if the database refuses them."""
     floors.clear()  # a flush may restart the record ids at 1
     if plan or not are_kept(using):
         forget_tables()  # the migration may have created or dropped it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ ROLL_OUT = timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """The pending changes of declared jobs on all databases.
+    """The pending changes of declared jobs.
 
     Attributes:
         age: how long the oldest has been pending.
@@ -51,11 +52,7 @@ class Backlog:
 
 
 def backlog(*using: str) -> Backlog:
-    """Return the pending changes, with one query for each database.
-
-    Args:
-        using: the databases; default: all.
-    """
+    """Return the pending changes of some databases, by default of all, with one query for each."""
     count, age, by_job = 0, timedelta(0), Counter[str]()
     found, failed = visit(_waiting, using)
     for source, key, number, waited in chain.from_iterable(found.values()):
@@ -68,12 +65,6 @@ def backlog(*using: str) -> Backlog:
     return Backlog(count=count, age=age, by_job=by_job, answered=list(found), unanswered=unanswered)
 
 
-def is_read_only(using: str) -> bool:
-    """Return whether a PostgreSQL database rejects every write, as a standby does."""
-    connection = connections[using]
-    return connection.vendor == "postgresql" and ask_one(connection, "SHOW transaction_read_only") == "on"
-
-
 def _waiting(using: str) -> list[tuple[str, str, int, timedelta]]:
     rows = rows_of(using).filter(_is_declared(), applied_at=None).order_by()
     return list(rows.values_list("source", "key").annotate(n=Count("pk"), age=Now() - Min("recorded_at")))
@@ -83,12 +74,23 @@ def _is_declared() -> Q:
     return Q(source__in=list(sources().by_name)) | Q(key__in=list(sources().by_key))
 
 
+# -- few records -----------------------------------------------------------------------------------------
+_next_purge: dict[str, float] = {}
+
+
+def take_purge(using: str) -> bool:
+    """Return whether it is this caller's turn to purge a database, a few times within `WARMER_REPLAY`."""
+    is_due = time.monotonic() >= _next_purge.get(using, 0.0)
+    if is_due:
+        _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
+    return is_due
+
+
 def purge(*, using: str, thoroughly: bool = False) -> None:
-    """Delete changes that were applied before the last `WARMER_REPLAY`, at most `records.PAGE`.
+    """Delete a page of the changes that were applied before the last `WARMER_REPLAY`.
 
     Args:
-        thoroughly: delete all of them, and those that were kept for a day for a process that declares their
-        jobs.
+        thoroughly: delete all, and those that were kept for a day for a process that declares their jobs.
     """
     due = Q(applied_at__lt=Now() - conf.REPLAY)
     if thoroughly:
@@ -106,12 +108,8 @@ def purge(*, using: str, thoroughly: bool = False) -> None:
 
 
 def collapse(*, using: str) -> bool:
-    """Replace the records of a source with one for every key, if more than `WARMER_FENCE_RECORDS` are
-    pending.
-
-    Returns:
-        Whether there was such a source.
-    """
+    """Replace the records of each source with more than `WARMER_FENCE_RECORDS` pending by one for every key;
+    return whether there was any."""
     rows = rows_of(using).filter(applied_at=None).order_by()
     counts = rows.values_list("source", "key").annotate(n=Count("pk"), last=Max("pk"))
     with read_committed(using):
@@ -121,3 +119,9 @@ def collapse(*, using: str) -> bool:
             records.write([Record(source=source, key=key)], using=using)
             rows.filter(source=source, key=key, pk__lte=last).delete()
     return bool(crowded)
+
+
+def is_read_only(using: str) -> bool:
+    """Return whether a PostgreSQL database rejects every write, as a standby does."""
+    connection = connections[using]
+    return connection.vendor == "postgresql" and ask_one(connection, "SHOW transaction_read_only") == "on"

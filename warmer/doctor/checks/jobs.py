@@ -15,7 +15,6 @@ from warmer.doctor.check import Finding, error, info, ok, project_check, warning
 from warmer.doctor.project import NotApplicable, Project
 from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
-from warmer.invalidation.unrecorded import unrecorded
 from warmer.models import JobObservation, WarmingRun, elsewhere
 from warmer.report import describe
 
@@ -142,7 +141,7 @@ def capture(project: Project) -> Iterator[Finding]:
     """Every table that a job depends on has its triggers."""
     if not any(spec.depends_on for spec in project.specs):
         raise NotApplicable("no job depends on a table")
-    yield from map(without_table, unrecorded())
+    yield from map(without_table, triggers.unrecorded())
     if not invalidation.captures_by_triggers():
         yield BY_SIGNALS
         return

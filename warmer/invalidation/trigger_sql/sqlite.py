@@ -27,9 +27,8 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
         if kind != "trigger" and name in names:
             found[name] = Installed(is_table=kind == "table")
         elif table in found and name in (ours := {_name(event, table): event for event in EVENTS}):
-            events = found[table].events | {ours[name]}
             # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
-            events |= {"truncate"} if len(events) == len(EVENTS) else set()
+            events = found[table].events | {ours[name], "truncate"}
             found[table] = Installed(definition=Definition.from_comment(table, text), events=events)
     return found
 
@@ -48,19 +47,16 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
         known = {row[1] for row in cursor}  # the models may be ahead of the table
     statements = drop(connection, definition.table)
     for event in EVENTS:
-        inserts = "\n".join(
-            _insert(connection, definition, each, event, known) for each in definition.columns
+        inserts = [_insert(connection, definition, each, event, known) for each in definition.columns]
+        trigger = sql(
+            "sqlite",
+            name=connection.ops.quote_name(_name(event, definition.table)),
+            event=event.upper(),
+            table=connection.ops.quote_name(definition.table),
+            comment=definition.comment.replace("*", "\\u002a"),  # which could end the comment
+            inserts="\n".join(inserts),
         )
-        statements.append(
-            sql(
-                "sqlite",
-                name=connection.ops.quote_name(_name(event, definition.table)),
-                event=event.upper(),
-                table=connection.ops.quote_name(definition.table),
-                comment=definition.comment.replace("*", "\\u002a"),  # which could end the comment
-                inserts=inserts,
-            )
-        )
+        statements.append(trigger)
     return statements
 
 

@@ -13,7 +13,6 @@ from django.db import connections
 from warmer import invalidation
 from warmer.doctor.checks.jobs import without_table
 from warmer.invalidation import captures_by_triggers, triggers
-from warmer.invalidation.unrecorded import unrecorded
 from warmer.management.base import WarmerCommand
 
 
@@ -31,7 +30,7 @@ class Command(WarmerCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         databases = [alias for alias in triggers.databases() if options["database"] in (None, alias)]
         unanswered = {} if options["database"] else invalidation.backlog().unanswered
-        lost = [alias for alias in unrecorded() if options["database"] in (None, alias)]
+        lost = [alias for alias in triggers.unrecorded() if options["database"] in (None, alias)]
         if not (databases or unanswered or lost):
             needs = "use PostgreSQL or SQLite, and run 'manage.py migrate' first"
             raise CommandError(f"No database can capture changes by triggers: {needs}.")
