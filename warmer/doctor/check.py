@@ -6,7 +6,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-_Decorator = Callable[[Callable[[Any], Iterator["Finding"]]], "Check"]
 # The fix of several checks.
 SESSIONS_FIX = 'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"'
 
@@ -56,13 +55,12 @@ ok = partial(Finding, Severity.OK)
 info = partial(Finding, Severity.INFO)
 warning = partial(Finding, Severity.WARNING)
 error = partial(Finding, Severity.ERROR)
+failed = partial(Finding, Severity.FAILED)
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check: a function with the decorator `cache_check` or `project_check`.
-
-    The function's name is the check's id, and its docstring the message if all is well.
+    """A check: a function whose name is the check's id, and its docstring the message if all is well.
 
     Attributes:
         run: yields findings about a `Cache` or the `Project`; none if all is well. It may raise
@@ -82,6 +80,9 @@ class Check:
     def id(self) -> str:
         """Its name in reports and in the documentation."""
         return self.run.__name__.replace("_", "-")
+
+
+_Decorator = Callable[[Callable[[Any], Iterator[Finding]]], Check]
 
 
 def cache_check(*, after: tuple[str, ...] = ("backend", "reachability"), once: bool = False) -> _Decorator:

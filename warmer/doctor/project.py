@@ -52,8 +52,8 @@ class Cache:
     alias: str
     options: Mapping[str, Any]
     project: Project
-    server: Server | None = None
-    problem: str = ""
+    server: Server | None
+    problem: str
 
     @property
     def name(self) -> str:
@@ -100,7 +100,7 @@ class Cache:
     def holds_all_sessions(self) -> bool:
         """Whether sessions are stored only in this cache."""
         is_alone = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
-        return is_alone and getattr(settings, "SESSION_CACHE_ALIAS", "default") == self.alias
+        return is_alone and self.alias == settings.SESSION_CACHE_ALIAS
 
     def setting(self, *names: str, value: str) -> str:
         """Return a line for the settings of this cache."""
@@ -139,11 +139,6 @@ class Project:
         if self.broker.in_process:
             raise NotApplicable("tasks run in process, without a broker")
 
-    @property
-    def queues(self) -> list[str]:
-        """The queues of the jobs and of upkeep."""
-        return tasks.queue_names(self.specs)
-
     @cached_property
     def has_beat(self) -> bool:
         """Whether django_celery_beat is installed."""
@@ -151,22 +146,20 @@ class Project:
 
     def close(self) -> None:
         """Close the connections to Redis servers."""
-        servers = [cache.server for cache in self.caches]
-        if "broker" in vars(self):
-            servers.append(self.broker.server)
-        for server in servers:
-            if server is not None:
-                server.close()
+        brokers = [self.broker.server] if "broker" in vars(self) else []
+        for server in filter(None, [*(cache.server for cache in self.caches), *brokers]):
+            server.close()
 
     def _caches(self, alias: str) -> list[Cache]:
-        known: dict[str, Any] = {"alias": alias, "options": settings.CACHES[alias], "project": self}
-        if problem := why_unusable(alias):
-            return [Cache(**known, problem=problem)]
+        servers: list[Server | None] = []
+        problem = why_unusable(alias)
         try:
-            servers = open_servers(alias)
-            _ = [server.place for server in servers]  # reads the settings, does not connect
+            found = [] if problem else open_servers(alias)
+            _ = [server.place for server in found]  # reads the settings, does not connect
+            servers += found
         except StoreUnavailable:
-            return [Cache(**known)]  # no node of a cluster answers, which `reachability` reports
+            pass  # no node of a cluster answers, which `reachability` reports
         except Exception as error:  # noqa: BLE001 - a backend may raise anything
-            return [Cache(**known, problem=describe(error))]
-        return [Cache(**known, server=server) for server in servers] or [Cache(**known)]
+            problem = describe(error)
+        known: dict[str, Any] = {"alias": alias, "options": settings.CACHES[alias], "project": self}
+        return [Cache(**known, server=server, problem=problem) for server in servers or [None]]

@@ -13,7 +13,7 @@ from warmer import invalidation
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.doctor.checks.connection import probe
-from warmer.doctor.checks.keys import shown_command
+from warmer.doctor.checks.memory import shown_command
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.humanize import by_reason
 from warmer.models import JobObservation
@@ -100,9 +100,7 @@ def _servers(alias: str) -> list[dict[str, Any]]:
 
 def _ask(server: Server) -> dict[str, Any]:
     """Return statistics of a server, and which of them it does not allow this user to see."""
-    found: dict[str, Any] = {}
-    refused: list[str] = []
-    error = ""
+    found, refused, error = dict[str, Any](), list[str](), ""
     try:
         info = server.info
         found = {name: info.get(source) for name, source in INFO.items()}
@@ -117,5 +115,4 @@ def _ask(server: Server) -> dict[str, Any]:
         error = str(problem).rstrip(".")
     finally:
         server.close()
-    known = {"location": server.place.text, "error": error}
-    return known | {"server": found or None, "unavailable": refused}
+    return {"location": server.place.text, "error": error, "server": found or None, "unavailable": refused}

@@ -19,8 +19,6 @@ LEAST_RIGHTS = (
     "+eval +evalsha +multi +exec +hgetall +hincrby +zadd +zcard +zrange +zrangebyscore +zrem "
     "+zremrangebyscore +zrevrangebyscore +zscore"
 )
-
-
 # A pattern that matches an error, or one that led to it, as `Class: text` -> the fix, with the attributes of
 # `Place` and the name of the setting in braces. The first match counts, and the last one matches everything.
 CAUSES = {
@@ -95,8 +93,8 @@ def explain(problem: Exception, place: Place, alias: str) -> Finding:
     while led_to := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(led_to)
     text = "\n".join(f"{type(each).__name__}: {each}" for each in chain)
-    setting = setting_of(alias, "LOCATION")
-    return error(f"{str(problem).rstrip('.')}.", why=COLD, fix=fix_for(text, place, setting, alias=alias))
+    fix = fix_for(text, place, setting_of(alias, "LOCATION"), alias=alias)
+    return error(f"{str(problem).rstrip('.')}.", why=COLD, fix=fix)
 
 
 def fix_for(text: str, place: Place, setting: str, *, alias: str = "") -> str:

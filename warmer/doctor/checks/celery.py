@@ -44,15 +44,13 @@ def broker(project: Project) -> Iterator[Finding]:
     if broker.problem:
         fix = "CELERY_BROKER_URL=redis://:PASSWORD@HOST:PORT/0\nmust lead to a server that is up. Celery "
         fix += "itself reads this variable of the environment, before the settings."
-        if broker.place:
-            fix = fix_for(broker.problem, broker.place, "CELERY_BROKER_URL")
+        fix = fix_for(broker.problem, broker.place, "CELERY_BROKER_URL") if broker.place else fix
         yield error(f"{broker.problem}.", why=COLD, fix=fix)
     elif broker.in_process and not settings.DEBUG:
-        yield warning(
-            "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them.",
-            why="A request that changes a row waits for the warm, and nothing runs on schedule.",
-            fix="CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker.",
-        )
+        message = "CELERY_TASK_ALWAYS_EAGER is on: tasks run in the process that sends them."
+        why = "A request that changes a row waits for the warm, and nothing runs on schedule."
+        fix = "CELERY_TASK_ALWAYS_EAGER = False\nwith CELERY_BROKER_URL set to a broker."
+        yield warning(message, why=why, fix=fix)
     else:
         yield ok("tasks run in process, as usual in development" if broker.in_process else broker.address)
 
@@ -87,11 +85,10 @@ def broker_timeouts(project: Project) -> Iterator[Finding]:
     if project.broker.timeout is not None:
         yield ok(f"a client waits {duration(project.broker.timeout)} for an answer")
         return
-    yield warning(
-        "Celery's broker_transport_options have no socket_timeout.",
-        why="When the server hangs, workers and pages that send tasks wait forever.",
-        fix='CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, ...}',
-    )
+    message = "Celery's broker_transport_options have no socket_timeout."
+    why = "When the server hangs, workers and pages that send tasks wait forever."
+    fix = 'CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, ...}'
+    yield warning(message, why=why, fix=fix)
 
 
 @project_check(after=("broker",))
@@ -108,15 +105,14 @@ def broker_eviction(project: Project) -> Iterator[Finding]:
 def workers(project: Project) -> Iterator[Finding]:
     """A worker consumes each queue of the jobs."""
     project.require_broker()
-    for queue in project.queues:
+    for queue in tasks.queue_names(project.specs):
         found = tasks.find_workers(queue)
-        if found.names:
-            yield ok(f"queue {queue!r}: {', '.join(found.names)}")
-            continue
         message = f"Queue {queue!r}: {found.problem}"
         fix = f"celery -A {tasks.app_name()} worker -Q {queue}\nA worker that is busy with one "
         fix += "long task (--pool solo) answers late. Without remote control, and on SQS, none answers."
-        if not found.may_work:
+        if found.names:
+            yield ok(f"queue {queue!r}: {', '.join(found.names)}")
+        elif not found.may_work:
             yield error(f"{message}.", why=COLD, fix=found.advice)
         elif worked_at := _last_worked(project, queue):
             why = "Whether one runs now is not known. If none does, keys expire and go cold."
@@ -129,20 +125,18 @@ def workers(project: Project) -> Iterator[Finding]:
 def queue_length(project: Project) -> Iterator[Finding]:
     """Messages do not pile up."""
     project.require_broker()
-    lengths = tasks.queue_lengths(project.queues)
-    for queue in project.queues:
+    lengths = tasks.queue_lengths(tasks.queue_names(project.specs))
+    for queue in tasks.queue_names(project.specs):
         if queue not in lengths:
             raise NotApplicable(f"unknown: the broker does not report the length of {queue!r}")
         message = f"queue {queue!r}: {counted(lengths[queue], 'message')} waiting"
         if lengths[queue] < LONG_QUEUE:
             yield ok(message)
             continue
-        yield warning(
-            f"{message.capitalize()}.",
-            why="Runs start late: values are older than their interval, and keys may expire first.",
-            fix=f"celery -A {tasks.app_name()} worker -Q {queue} --concurrency 8\nAdd workers, or "
-            "set a longer every= and a larger batch_size= in the jobs.",
-        )
+        why = "Runs start late: values are older than their interval, and keys may expire first."
+        fix = f"celery -A {tasks.app_name()} worker -Q {queue} --concurrency 8\nAdd workers, or "
+        fix += "set a longer every= and a larger batch_size= in the jobs."
+        yield warning(f"{message.capitalize()}.", why=why, fix=fix)
 
 
 @project_check(after=("database",))
@@ -160,24 +154,22 @@ def beat(project: Project) -> Iterator[Finding]:
     if missing := wanted - own.count():
         lacks.append(f"{missing} of {wanted} tasks of warmer's own")
     if lacks:
-        yield warning(
-            f"Beat's schedule lacks {', '.join(lacks)}.",
-            why="Jobs are not refreshed, lost runs not closed, or pending invalidations not applied.",
-            fix="manage.py warm_schedule\nadds what is missing. Enable the others in the admin.",
-        )
+        message = f"Beat's schedule lacks {', '.join(lacks)}."
+        why = "Jobs are not refreshed, lost runs not closed, or pending invalidations not applied."
+        fix = "manage.py warm_schedule\nadds what is missing. Enable the others in the admin."
+        yield warning(message, why=why, fix=fix)
     if beats := BeatProcess.objects.at_once():
-        yield warning(
-            f"{len(beats)} beats run at the same time: {', '.join(beats)}.",
-            why="Each sends everything that is due: the project's own tasks run several times.",
-            fix=f"celery -A {tasks.app_name()} beat\nOnce: stop the others, by the process ids and hosts "
-            "in their names. A worker with -B is a beat, too.",
-        )
-    now, sent = timezone.now(), schedule.beat_seen_at()
+        message = f"{len(beats)} beats run at the same time: {', '.join(beats)}."
+        why = "Each sends everything that is due: the project's own tasks run several times."
+        fix = f"celery -A {tasks.app_name()} beat\nOnce: stop the others, by the process ids and hosts "
+        fix += "in their names. A worker with -B is a beat, too."
+        yield warning(message, why=why, fix=fix)
+    sent, recent = schedule.beat_seen_at(), timezone.now() - BEAT_SILENCE
     # An entry has no creation time, but is unlikely to be changed before beat has sent it.
     since = own.aggregate(first=Min("date_changed"))["first"]
-    if sent is not None and now - sent <= BEAT_SILENCE:
+    if sent and sent >= recent:
         yield ok(f"last active {ago(sent)}")
-    elif sent is None and since is not None and now - since <= BEAT_SILENCE:
+    elif not sent and since and since >= recent:
         yield ok(f"not known yet: its tasks were created {ago(since)}, and it reports every 3 minutes")
     else:
         fix = f"celery -A {tasks.app_name()} beat\nRun one, beside the workers, with CELERY_BEAT_SCHEDULER = "

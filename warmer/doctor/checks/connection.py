@@ -38,41 +38,37 @@ def backend(cache: Cache) -> Iterator[Finding]:
 
 def unusable(alias: str, problem: str) -> Finding:
     """Return why a cache cannot be used at all; also a system check."""
-    fix = f"{setting_of(alias, 'BACKEND')} = ...\nmust name a class that can be imported, e.g. "
-    fix += "'django_redis.cache.RedisCache', and accept its OPTIONS. Install what is missing."
     if "['LOCATION']" in problem:
         fix = f'{setting_of(alias, "LOCATION")} = "redis://:PASSWORD@HOST:6379/0"'
         fix += "\nor rediss:// for TLS, or unix://. Only warmer's backend takes redis-cluster://."
     elif "decode_responses" in problem:
         fix = f"Remove decode_responses from the OPTIONS or the LOCATION of CACHES[{alias!r}]."
-    fix = _installing(problem) or fix
-    message = f"{_named(alias)} cannot be used: {problem}."
+    else:
+        fix = f"{setting_of(alias, 'BACKEND')} = ...\nmust name a class that can be imported, e.g. "
+        fix += "'django_redis.cache.RedisCache', and accept its OPTIONS. Install what is missing."
+    message, fix = f"{_named(alias)} cannot be used: {problem}.", _installing(problem) or fix
     return error(message, why="Every use raises an error.", fix=fix, check="warmer.E002")
 
 
 def unsuitable(alias: str) -> Finding | None:
     """Return why a usable cache does not suit jobs, if it does not; also a system check."""
-    named = _named(alias)
-    use_redis = f'{setting_of(alias, "BACKEND")} = "warmer.stores.redis.backend.RedisCache"'
+    use_redis = f'{setting_of(alias, "BACKEND")} = "warmer.stores.redis.backend.RedisCache"\n'
     if names := varying_names(alias):
-        start = f"The KEY_FUNCTION of the cache {alias!r} returns different names for one key"
-        fix = f"{setting_of(alias, 'KEY_FUNCTION')} = None"
-        return error(
-            f"{start}: {names[0]!r} and {names[1]!r}.",
-            why="They depend on the caller, e.g. its tenant: workers do not find what a request cached.",
-            fix=f"{fix}\nor another cache for jobs, and put the tenant into the id: see the guide.",
-            check="warmer.E005",
+        message = f"The KEY_FUNCTION of the cache {alias!r} returns different names for one key: "
+        message += f"{names[0]!r} and {names[1]!r}."
+        why = "They depend on the caller, e.g. its tenant: workers do not find what a request cached."
+        fix = (
+            f"{setting_of(alias, 'KEY_FUNCTION')} = None\nor another cache for jobs, and put the tenant into "
         )
+        return error(message, why=why, fix=f"{fix}the id: see the guide.", check="warmer.E005")
     if keeps_nothing(alias):
-        fix = f"{use_redis}\nor a FileBasedCache, for development without a server."
-        return error(f"{named} keeps nothing.", why=COLD, fix=fix, check="warmer.W006")
+        fix = f"{use_redis}or a FileBasedCache, for development without a server."
+        return error(f"{_named(alias)} keeps nothing.", why=COLD, fix=fix, check="warmer.W006")
     if is_local(alias):
-        return warning(
-            f"{named} is in the memory of one process.",
-            why="Each process has its own: web processes do not see what a worker warms or invalidates.",
-            fix=f"{use_redis}\nor add 'warmer.W009' to SILENCED_SYSTEM_CHECKS if there is one process only.",
-            check="warmer.W009",
-        )
+        message = f"{_named(alias)} is in the memory of one process."
+        why = "Each process has its own: web processes do not see what a worker warms or invalidates."
+        fix = f"{use_redis}or add 'warmer.W009' to SILENCED_SYSTEM_CHECKS if there is one process only."
+        return warning(message, why=why, fix=fix, check="warmer.W009")
     return None
 
 
@@ -118,22 +114,18 @@ def timeouts(cache: Cache) -> Iterator[Finding]:
     waits = {"socket_timeout": place.timeout, "socket_connect_timeout": place.connect_timeout}
     for name, seconds in waits.items():
         if seconds is None or seconds > LONGEST_TIMEOUT:
-            yield warning(
-                f"{name} is {'not set' if seconds is None else duration(seconds)}.",
-                why="When the server hangs, every request waits that long, until no web process is free.",
-                fix=cache.setting("OPTIONS", name.upper(), value="0.5")
-                + "\nor, with Django's own backend or CONNECTION_POOL_KWARGS, in lower case there.",
-            )
+            message = f"{name} is {'not set' if seconds is None else duration(seconds)}."
+            why = "When the server hangs, every request waits that long, until no web process is free."
+            fix = cache.setting("OPTIONS", name.upper(), value="0.5")
+            fix += "\nor, with Django's own backend or CONNECTION_POOL_KWARGS, in lower case there."
+            yield warning(message, why=why, fix=fix)
             return
     connect, answer = duration(place.connect_timeout or 0), duration(place.timeout or 0)
     yield ok(f"a client waits {connect} to connect, {answer} for an answer")
 
 
 def probe(alias: str) -> float:
-    """Claim, write, read and invalidate two keys of our own under a fence, as jobs do, and delete them.
-
-    Returns:
-        The seconds that it took.
+    """Use two keys of our own under a fence, as jobs do, delete them, and return the seconds that it took.
 
     Raises:
         StoreUnavailable: the cache does not answer, rejects a key or a command, or does not keep the keys.
@@ -180,10 +172,9 @@ def _try_writing(cache: Cache) -> Finding:
 
 def _installing(problem: str) -> str:
     """Return how to install the package that an error names; empty if it names none."""
-    missing = MISSING.search(problem)
-    if missing is None:
-        return ""
-    return f"pip install {missing[1].replace('_', '-')}\nin this Python, and add it to your requirements."
+    if missing := MISSING.search(problem):
+        return f"pip install {missing[1].replace('_', '-')}\nin this Python, and add it to your requirements."
+    return ""
 
 
 def _named(alias: str) -> str:

@@ -34,17 +34,16 @@ BY_SIGNALS = info(
 
 def without_table(alias: str, where: str = "which lacks warmer's table") -> Finding:
     """Return the warning about a database where changes cannot be recorded. Also a system check."""
-    return warning(
-        f"Jobs depend on tables of the database {alias!r}, {where}: changes there cannot be recorded.",
-        why="Triggers capture none, and changes from signals are lost if the process is killed or the cache "
-        "is down.",
-        fix=f"Let allow_migrate() return True for {alias!r} and the model 'changerecord' of the app "
-        f"'warmer', and run 'manage.py migrate --database {alias}'. If it has nothing to apply, first run "
-        f"'manage.py migrate warmer zero --fake --database {alias}'.",
-        check="warmer.W011",
-    )
+    message = f"Jobs depend on tables of the database {alias!r}, {where}: changes there cannot be recorded."
+    why = "Triggers capture none, and changes from signals are lost if the process is killed or the cache "
+    why += "is down."
+    fix = f"Let allow_migrate() return True for {alias!r} and the model 'changerecord' of the app "
+    fix += f"'warmer', and run 'manage.py migrate --database {alias}'. If it has nothing to apply, first run "
+    fix += f"'manage.py migrate warmer zero --fake --database {alias}'."
+    return warning(message, why=why, fix=fix, check="warmer.W011")
 
 
+DATABASE_URL = "DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\n"
 # The current time in seconds: in a transaction, CURRENT_TIMESTAMP may be the time of its start.
 CLOCKS = {
     "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
@@ -65,17 +64,15 @@ def database(project: Project) -> Iterator[Finding]:
         with connection.cursor() as cursor:
             tables = connection.introspection.table_names(cursor)
     except (DatabaseError, InterfaceError) as problem:
-        yield error(
-            f"The database {alias!r} does not answer: {describe(problem)}.",
-            why="No page and no loader works; nothing can be warmed.",
-            fix="DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to a server that is up "
-            "and has a free connection.",
-        )
+        message = f"The database {alias!r} does not answer: {describe(problem)}."
+        why = "No page and no loader works; nothing can be warmed."
+        fix = f"{DATABASE_URL}must lead to a server that is up and has a free connection."
+        yield error(message, why=why, fix=fix)
         return
     why = "No run can be recorded, so none starts; and no invalidation survives a cache outage."
     if invalidation.is_read_only(alias):
-        fix = "DATABASE_URL=postgres://USER:PASSWORD@HOST:5432/NAME\nmust lead to the primary, not to a "
-        fix += "standby. Or a full disk or a setting made it read-only: its log says which."
+        fix = f"{DATABASE_URL}must lead to the primary, not to a standby. Or a full disk or a setting made "
+        fix += "it read-only: its log says which."
         yield error(f"The database {alias!r} is read-only.", why=why, fix=fix)
     if WarmingRun._meta.db_table not in tables:
         message = f"The database {alias!r} does not have warmer's tables."
@@ -97,11 +94,10 @@ def clock_skew(project: Project) -> Iterator[Finding]:
         return
     severity = error if abs(skew) >= LARGE_SKEW else warning
     side = "ahead of" if skew > 0 else "behind"
-    yield severity(
-        f"This machine's clock is {duration(abs(skew))} {side} the database's.",
-        why="Machines judge each other's runs by these times, so live runs are reported as lost.",
-        fix="timedatectl set-ntp true\non both machines. 'chronyc tracking' shows how far off each is.",
-    )
+    message = f"This machine's clock is {duration(abs(skew))} {side} the database's."
+    why = "Machines judge each other's runs by these times, so live runs are reported as lost."
+    fix = "timedatectl set-ntp true\non both machines. 'chronyc tracking' shows how far off each is."
+    yield severity(message, why=why, fix=fix)
 
 
 @project_check(after=("database",))
@@ -121,19 +117,17 @@ def same_cache(project: Project) -> Iterator[Finding]:
     if any(cache.problem for cache in project.caches if cache.specs):
         raise NotApplicable("backend failed")
     for text, names in elsewhere(JobObservation.objects.all()).items():
-        yield error(
-            f"A worker and web use different caches for {', '.join(names)}: {text}.",
-            why="Keys warmed there are cold here, and keys invalidated there stay outdated here.",
-            fix="CACHES must have the same LOCATION, KEY_PREFIX, VERSION and KEY_FUNCTION\nin the "
-            "environment of both. Then restart the workers: they apply the pending invalidations.",
-        )
+        message = f"A worker and web use different caches for {', '.join(names)}: {text}."
+        why = "Keys warmed there are cold here, and keys invalidated there stay outdated here."
+        fix = "CACHES must have the same LOCATION, KEY_PREFIX, VERSION and KEY_FUNCTION\nin the "
+        fix += "environment of both. Then restart the workers: they apply the pending invalidations."
+        yield error(message, why=why, fix=fix)
     if text := invalidation.other_cache(ask=True):
-        yield error(
-            f"The last run was requested for another cache: {text}.",
-            why="Invalidations wait for a worker with that cache.",
-            fix="manage.py warm_cache\nin the environment of the web processes, if a shell with other "
-            "settings requested that run.",
-        )
+        message = f"The last run was requested for another cache: {text}."
+        why = "Invalidations wait for a worker with that cache."
+        fix = "manage.py warm_cache\nin the environment of the web processes, if a shell with other "
+        fix += "settings requested that run."
+        yield error(message, why=why, fix=fix)
 
 
 @project_check(after=("database",))
@@ -155,23 +149,21 @@ def pending_invalidations(project: Project) -> Iterator[Finding]:
     """Changes are invalidated promptly."""
     pending = invalidation.backlog()
     for alias, problem in pending.unanswered.items():
-        yield warning(
-            f"The database {alias!r} does not answer: {problem}.",
-            why="Pending changes there are not applied, and pages cannot show them.",
-            fix=f"DATABASES[{alias!r}]['TEST'] = {{'MIRROR': 'default'}}\nif it is a replica, or a "
-            "router whose allow_migrate() keeps warmer off it. Otherwise start it.",
-        )
+        message = f"The database {alias!r} does not answer: {problem}."
+        why = "Pending changes there are not applied, and pages cannot show them."
+        fix = f"DATABASES[{alias!r}]['TEST'] = {{'MIRROR': 'default'}}\nif it is a replica, or a "
+        fix += "router whose allow_migrate() keeps warmer off it. Otherwise start it."
+        yield warning(message, why=why, fix=fix)
     message = f"{counted(pending.count, 'invalidation')} pending"
     if not pending.count or pending.age < LATE:
         yield ok(message)
         return
     severity = error if pending.age >= VERY_LATE else warning
-    yield severity(
-        f"{message} (oldest: {duration(pending.age)}).",
-        why="Readers may see old values. The cache was unavailable, or no worker applied them.",
-        fix=f"celery -A {tasks.app_name()} worker\nor 'manage.py warm_listen' applies them within a "
-        "second once the cache answers; see reachability, writes and workers.",
-    )
+    message = f"{message} (oldest: {duration(pending.age)})."
+    why = "Readers may see old values. The cache was unavailable, or no worker applied them."
+    fix = f"celery -A {tasks.app_name()} worker\nor 'manage.py warm_listen' applies them within a "
+    fix += "second once the cache answers; see reachability, writes and workers."
+    yield severity(message, why=why, fix=fix)
 
 
 def _judge(spec: JobSpec, entry: schedule.Entry | None) -> Iterator[Finding]:
