@@ -13,9 +13,8 @@ from warmer import tasks
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.doctor.check import Finding
-from warmer.doctor.checks.causes import fix_for
 from warmer.doctor.checks.celery import without_beat
-from warmer.doctor.checks.connection import unsuitable, unusable
+from warmer.doctor.checks.connection import fix_for, unsuitable, unusable
 from warmer.doctor.checks.jobs import BY_SIGNALS, without_table
 from warmer.exceptions import NodeOfCluster, StoreUnavailable
 from warmer.invalidation import captures_by_triggers, triggers

@@ -67,7 +67,7 @@ def benchmark(alias: str, *, count: int, size: int) -> list[dict[str, Any]]:
     try:
         for operation, (items, call) in operations.items():
             took, answers = _timed(call, items)
-            missing = 0 if None in answers else count - sum(each or 0 for each in answers)
+            missing = 0 if None in answers else count - sum(answers)
             rows.append(row(operation, took, keys=count, missing=missing))
             # After each: a machine is not equally fast all the time. And some backends hide that the cache is
             # gone, but this does not.

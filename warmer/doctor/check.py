@@ -8,6 +8,7 @@ from typing import Any
 
 # The fix of several checks.
 SESSIONS_FIX = 'SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"'
+USABLE = ("backend", "reachability")
 
 
 class Severity(StrEnum):
@@ -34,7 +35,6 @@ class Finding:
     """One result of a check.
 
     Attributes:
-        message: what was found.
         why: why it matters; empty if all is well.
         fix: what to do: first a line to paste, then further advice.
         check, subject: which check found it, and where; filled in by the diagnosis. Before, `check` is the
@@ -71,7 +71,6 @@ class Check:
     """
 
     run: Callable[[Any], Iterator[Finding]]
-    _: KW_ONLY
     of_cache: bool
     after: tuple[str, ...]
     once: bool = False
@@ -82,14 +81,11 @@ class Check:
         return self.run.__name__.replace("_", "-")
 
 
-_Decorator = Callable[[Callable[[Any], Iterator[Finding]]], Check]
-
-
-def cache_check(*, after: tuple[str, ...] = ("backend", "reachability"), once: bool = False) -> _Decorator:
+def cache_check(*, after: tuple[str, ...] = USABLE, once: bool = False) -> Callable[..., Check]:
     """Make a function a check of each cache, by default skipped if its backend or server is not usable."""
     return partial(Check, of_cache=True, after=after, once=once)
 
 
-def project_check(*, after: tuple[str, ...] = ()) -> _Decorator:
+def project_check(*, after: tuple[str, ...] = ()) -> Callable[..., Check]:
     """Make a function a check that runs once."""
     return partial(Check, of_cache=False, after=after)

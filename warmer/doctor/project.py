@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -108,11 +109,7 @@ class Cache:
 
 
 class Project:
-    """The project, or one of its caches with the jobs that use it.
-
-    Args:
-        alias: the name of the cache in `CACHES`; None: all caches.
-    """
+    """The project, or its cache of an alias with the jobs that use it."""
 
     name = "project"
 
@@ -140,9 +137,9 @@ class Project:
             raise NotApplicable("tasks run in process, without a broker")
 
     @cached_property
-    def has_beat(self) -> bool:
-        """Whether django_celery_beat is installed."""
-        return apps.is_installed("django_celery_beat")
+    def schedule(self) -> Any:
+        """The package `warmer.schedule`; None if django_celery_beat is not installed."""
+        return import_module("warmer.schedule") if apps.is_installed("django_celery_beat") else None
 
     def close(self) -> None:
         """Close the connections to Redis servers."""

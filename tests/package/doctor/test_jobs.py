@@ -54,7 +54,7 @@ def test_job_ttl__crontab(examine: Examine, minute: str, hour: str, severity: st
 )
 def test_job_ttl__declared(examine: Examine, every: timedelta | None, severity: str) -> None:
     spec = make_spec(every=every, timeout=timedelta(hours=1))
-    assert examine("job-ttl", specs=(spec,), has_beat=False).severity == severity
+    assert examine("job-ttl", specs=(spec,), schedule=None).severity == severity
 
 
 # -- the capture of changes, and what is pending ---------------------------------------------------

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from tests.package.doctor.sentinels import Sentinel
 from tests.package.doctor.support import PAGE, PASSWORD, Examine, Serve, cache_entry, expect, limited
 from warmer import warm_many
-from warmer.doctor.checks.causes import LEAST_RIGHTS
+from warmer.doctor.checks.connection import LEAST_RIGHTS
 from warmer.filling import read_counters
 from warmer.monitoring.observation import observe
 from warmer.stores import incarnation_of

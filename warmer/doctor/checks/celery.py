@@ -1,28 +1,19 @@
 """Celery: its broker, its workers and queues, and beat."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.db.models import Max, Min
 from django.utils import timezone
 
 from warmer import tasks
 from warmer.doctor.check import Finding, cache_check, error, ok, project_check, warning
-from warmer.doctor.checks.causes import fix_for
+from warmer.doctor.checks.connection import fix_for
 from warmer.doctor.project import Cache, NotApplicable, Project
 from warmer.humanize import ago, counted, duration
 from warmer.models import BEAT_SILENCE, BeatProcess, Trigger, WarmingRun
-
-if apps.is_installed("django_celery_beat"):
-    from warmer import schedule
-
-if TYPE_CHECKING:
-    from warmer.stores.inspection import Server
 
 LOST = "When memory runs short, queues are evicted: runs are lost without a trace."
 COLD = "Nothing is refreshed: keys expire and go cold."
@@ -72,7 +63,7 @@ def broker_apart(cache: Cache) -> Iterator[Finding]:
         message = f"The cache and the broker share database {place.database} of {place.text}."
         why = "cache.clear() empties the database, including the queues with every waiting run."
         yield error(message, why=why, fix=f"{fix} At the very least use another database number.")
-    elif _evicts_queues(server):
+    elif _evicts_queues(server.info):
         yield error(message, why=LOST, fix=fix)
     else:
         yield warning(message, why="When the cache fills the memory, no task can be sent.", fix=fix)
@@ -95,7 +86,7 @@ def broker_timeouts(project: Project) -> Iterator[Finding]:
 def broker_eviction(project: Project) -> Iterator[Finding]:
     """The broker evicts no messages."""
     server = project.redis
-    if _evicts_queues(server):
+    if _evicts_queues(server.info):
         fix = server.place.config_set("maxmemory-policy", "noeviction")
         message = f"The broker's maxmemory-policy is {server.info['maxmemory_policy']}."
         yield error(message, why=LOST, fix=fix)
@@ -144,7 +135,7 @@ def beat(project: Project) -> Iterator[Finding]:
     """Beat sends due tasks."""
     project.require_broker()
     scheduled = [spec.name for spec in project.specs if spec.every is not None]
-    if not project.has_beat:
+    if (schedule := project.schedule) is None:
         if not scheduled:
             raise NotApplicable("no job is scheduled, and django_celery_beat is not installed")
         yield without_beat(scheduled)
@@ -178,9 +169,9 @@ def beat(project: Project) -> Iterator[Finding]:
         yield error(message, why=COLD, fix=fix)
 
 
-def _evicts_queues(server: Server) -> bool:
+def _evicts_queues(info: Mapping[str, Any]) -> bool:
     """Return whether a server that holds queues evicts them when its memory is full."""
-    return bool(server.info["maxmemory"]) and str(server.info["maxmemory_policy"]).startswith("allkeys-")
+    return bool(info["maxmemory"]) and str(info["maxmemory_policy"]).startswith("allkeys-")
 
 
 def _last_worked(project: Project, queue: str) -> datetime | None:

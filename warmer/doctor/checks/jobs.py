@@ -1,25 +1,18 @@
 """The jobs and their database: TTLs against intervals, captured changes, pending invalidations, the clock."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 
-from django.apps import apps
 from django.db import DatabaseError, InterfaceError, connections, router
 
 from warmer import invalidation, tasks
-from warmer.declarations.spec import JobSpec
 from warmer.doctor.check import Finding, error, info, ok, project_check, warning
 from warmer.doctor.project import NotApplicable, Project
 from warmer.humanize import counted, duration
 from warmer.invalidation import triggers
 from warmer.models import JobObservation, WarmingRun, elsewhere
 from warmer.report import describe
-
-if apps.is_installed("django_celery_beat"):
-    from warmer import schedule
 
 # Also a system check.
 BY_SIGNALS = info(
@@ -103,12 +96,29 @@ def clock_skew(project: Project) -> Iterator[Finding]:
 @project_check(after=("database",))
 def job_ttl(project: Project) -> Iterator[Finding]:
     """Keys outlive a missed refresh."""
-    entries = schedule.entries() if project.has_beat else {}
+    entries = project.schedule.entries() if project.schedule else {}
     scheduled = [spec for spec in project.specs if spec.every is not None or spec.name in entries]
     if not scheduled:
         raise NotApplicable("no job is scheduled")
     for spec in scheduled:
-        yield from _judge(spec, entries.get(spec.name))
+        entry = entries.get(spec.name)
+        if entry is not None and not entry.enabled:
+            why = "Its keys go cold when they expire, and are then loaded by readers."
+            message = f"{spec.name} is disabled in the schedule."
+            yield info(message, why=why, fix="/admin/warmer/\nresumes it.")
+            continue
+        gap = entry.shortest_gap if entry is not None else spec.every
+        if gap is None:
+            continue  # a solar event, or a single date
+        life = spec.timeout - spec.jitter
+        every = entry.text if entry is not None else f"every {duration(gap)}"
+        message = f"{spec.name} is refreshed {every}, and its keys live {duration(life)}."
+        fix = f"timeout=timedelta(seconds={3 * gap.total_seconds():.0f})\nin the declaration of {spec.name} "
+        fix += f"({spec.declared_at}); or a shorter interval in the schedule."
+        if life <= gap:
+            yield error(message, why="The keys expire before each refresh: readers find them cold.", fix=fix)
+        elif life < 2 * gap:
+            yield warning(message, why="If one refresh is missed or late, all its keys are cold.", fix=fix)
 
 
 @project_check(after=("database",))
@@ -164,23 +174,3 @@ def pending_invalidations(project: Project) -> Iterator[Finding]:
     fix = f"celery -A {tasks.app_name()} worker\nor 'manage.py warm_listen' applies them within a "
     fix += "second once the cache answers; see reachability, writes and workers."
     yield severity(message, why=why, fix=fix)
-
-
-def _judge(spec: JobSpec, entry: schedule.Entry | None) -> Iterator[Finding]:
-    """Compare the timeout of a job's keys with its interval: the one in the schedule, or the declared one."""
-    if entry is not None and not entry.enabled:
-        why = "Its keys go cold when they expire, and are then loaded by readers."
-        yield info(f"{spec.name} is disabled in the schedule.", why=why, fix="/admin/warmer/\nresumes it.")
-        return
-    gap = entry.shortest_gap if entry is not None else spec.every
-    if gap is None:
-        return  # a solar event, or a single date
-    life = spec.timeout - spec.jitter
-    every = entry.text if entry is not None else f"every {duration(gap)}"
-    message = f"{spec.name} is refreshed {every}, and its keys live {duration(life)}."
-    more = f"in the declaration of {spec.name} ({spec.declared_at}); or a shorter interval in the schedule."
-    fix = f"timeout=timedelta(seconds={3 * gap.total_seconds():.0f})\n{more}"
-    if life <= gap:
-        yield error(message, why="The keys expire before each refresh: readers find them cold.", fix=fix)
-    elif life < 2 * gap:
-        yield warning(message, why="If one refresh is missed or late, all its keys are cold.", fix=fix)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from warmer import tasks
 from warmer.doctor.check import SESSIONS_FIX, Finding, cache_check, error, info, ok, project_check, warning
@@ -12,7 +12,7 @@ from warmer.humanize import counted
 from warmer.stores import is_local, keeps_nothing, pickles
 
 if TYPE_CHECKING:
-    from warmer.stores.inspection import Sentinel, Server
+    from warmer.stores.inspection import Server
 
 OWN_MACHINE = {"127.0.0.1", "::1", "localhost"}
 PICKLE_WHY = "Anyone who can write to its storage can run code in every web process and worker."
@@ -171,7 +171,16 @@ def sentinel(cache: Cache) -> Iterator[Finding]:
         why = "If it fails, nothing can take its place."
         fix = f"redis-cli -h HOST-OF-A-SECOND-SERVER REPLICAOF {masters[0].replace(':', ' ')}"
         yield warning(f"The master {masters[0]} has no replica.", why=why, fix=fix)
-    yield from _quorum(sentinels, states)
+    quorum, known = (max(state[name] for state in states) for name in ("quorum", "num-other-sentinels"))
+    silent = [f"{each.address} ({each.problem})" for each in sentinels if each.problem]
+    if silent or known + 1 < 3:
+        severity = error if len(states) < quorum else warning
+        but = f", but not {'; '.join(silent)}" if silent else ""
+        message = f"{len(states)} of {counted(max(known + 1, len(sentinels)), 'Sentinel')} answer{but}."
+        why = f"A failover needs {quorum} of them and a majority of all, so there should be three."
+        fix = "redis-sentinel /etc/redis/sentinel.conf\non the hosts that do not answer, or on more hosts, "
+        fix += "with the same 'monitor' line."
+        yield severity(message, why=why, fix=fix)
 
 
 def _failures(server: Server) -> Iterator[Finding]:
@@ -185,20 +194,6 @@ def _failures(server: Server) -> Iterator[Finding]:
             fix = f"{cli} CONFIG GET dir\nDoes the folder exist, and is the disk full? The server's log "
             fix += f"has the cause. Then:\n{cli} {again}"
             yield error(message, why=why, fix=fix)
-
-
-def _quorum(sentinels: Sequence[Sentinel], states: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield whether Sentinels do not answer, or are too few."""
-    quorum, known = (max(state[name] for state in states) for name in ("quorum", "num-other-sentinels"))
-    silent = [f"{each.address} ({each.problem})" for each in sentinels if each.problem]
-    if silent or known + 1 < 3:
-        severity = error if len(states) < quorum else warning
-        but = f", but not {'; '.join(silent)}" if silent else ""
-        message = f"{len(states)} of {counted(max(known + 1, len(sentinels)), 'Sentinel')} answer{but}."
-        why = f"A failover needs {quorum} of them and a majority of all, so there should be three."
-        fix = "redis-sentinel /etc/redis/sentinel.conf\non the hosts that do not answer, or on more hosts, "
-        fix += "with the same 'monitor' line."
-        yield severity(message, why=why, fix=fix)
 
 
 def _exposure(server: Server, setting: str) -> Finding:
