@@ -45,22 +45,18 @@ def create_users(count: int) -> list[int]:
 
 
 def active_users() -> QuerySet[CustomUser]:
-    """Return the users who have a profile."""
     return CustomUser.objects.filter(is_active=True)
 
 
 def active_ids() -> Iterable[int]:
-    """Return their ids as a stream."""
     return active_users().values_list("id", flat=True).iterator(chunk_size=BATCH)
 
 
 def key_of(id: int) -> str:
-    """Return the key of a profile."""
     return f"user:{id}:profile"
 
 
 def in_batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Return lists of a thousand items."""
     return loading.in_batches(items, BATCH)
 
 
@@ -82,13 +78,11 @@ class Shape:
         }
 
     def from_objects(self) -> Iterator[Profile]:
-        """Read all profiles as model objects."""
         values = attrgetter(*self.fields)
         for user in active_users().iterator(chunk_size=BATCH):
             yield self.of_row(dict(zip(self.fields, values(user), strict=True)))
 
     def from_rows(self) -> Iterator[Profile]:
-        """Read all profiles as rows, which is faster."""
         return map(self.of_row, active_users().values(*self.fields).iterator(chunk_size=BATCH))
 
     def load(self, ids: Sequence[int]) -> dict[int, Profile]:
@@ -154,11 +148,9 @@ def write_pipelines(batches: Iterable[Mapping[str, bytes]], alias: str = "defaul
 
 
 def server_client(alias: str = "default") -> Any:
-    """Return a plain client for a cache's server."""
     cache: Any = caches[alias]
     return cache.client.get_client(write=True)
 
 
 def empty_cache() -> None:
-    """Delete everything on the cache server."""
     server_client().flushdb()

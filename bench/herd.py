@@ -31,7 +31,6 @@ CACHEBACK, GET_OR_SET = "cacheback: Job.get()", "cache.get_or_set(key, load)"
 
 
 def herd(rows: int, site: Site) -> list[Table[Row]]:
-    """Return each way to read, with this many readers."""
     workers = [site.enter_context(Worker()) for _ in range(min(PROCESSES, rows // 10))]
     bound = [cost(other=ALONE, target=3.0), cost(other=ALONE, of=CALLS, target=1.0)]
     costs = [cost(other=ALONE), cost(other=ALONE, of=CALLS)]
@@ -76,15 +75,12 @@ pool = ThreadPoolExecutor(1_000)
 
 
 def load() -> dict[str, Any]:
-    """Return the value after a pause."""
     calls.append(None)
     time.sleep(LOAD_SECONDS)
     return VALUE
 
 
 class CachedValue(Job):
-    """A django-cacheback job for the value."""
-
     def fetch(self) -> Any:
         return load()
 

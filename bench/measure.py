@@ -16,21 +16,16 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 @dataclass(frozen=True, kw_only=True)
 class Versus:
-    """A comparison of a row with another row of its table.
+    """A comparison of a row with another row of its table, given by its title.
 
-    Attributes:
-        other: the title of the other row.
-        kind: "speed": how many times as fast (more is better); "cost": how many times the other's time or
-            count (less is better); "difference": how many milliseconds, or how much of the count, it takes
-            in addition (less is better).
-        target: the value to reach, if there is one.
-        of: the count to compare; "": the time.
+    "speed" is how many times as fast it is (more is better), "cost" how many times the other's time or count
+    it takes, and "difference" how many milliseconds, or how much of the count, in addition (less is better).
     """
 
     other: str
     kind: Literal["speed", "cost", "difference"]
     target: float | None = None
-    of: str = ""
+    of: str = ""  # the count to compare, by its name; else the time
 
 
 speed = partial(Versus, kind="speed")
@@ -40,15 +35,9 @@ difference = partial(Versus, kind="difference")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One way to do the work of a table.
+    """One way to do the work of a table: `run` is timed, and does so many operations.
 
-    Attributes:
-        run: the work; it alone is timed.
-        operations: how many operations `run` does.
-        prepare: called before each `run`.
-        verify: called after each `run` with its result; raises if the work was not done, and may return
-            counts by name.
-        cpu: returns the seconds of processor time that other processes used for this row so far.
+    `verify` gets what `run` returned, raises if the work was not done, and may return counts by name.
     """
 
     title: str
@@ -56,7 +45,7 @@ class Row:
     operations: int
     prepare: Callable[[], object] = int
     verify: Callable[[Any], Mapping[str, float] | None] = lambda _: None
-    cpu: Callable[[], float] = float
+    cpu: Callable[[], float] = float  # seconds that other processes used for this row so far
     versus: Sequence[Versus] = ()
 
 
@@ -102,14 +91,8 @@ AnyRow = TypeVar("AnyRow")
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Generic[AnyRow]):
-    """Rows that do the same work.
-
-    Attributes:
-        operation: one operation in words, e.g. "profile".
-    """
-
     title: str = ""
-    operation: str
+    operation: str  # one of them, e.g. "profile"
     rows: Sequence[AnyRow]
 
 
@@ -124,7 +107,6 @@ class Ratio(NamedTuple):
 
 
 def compare(table: Table[MeasuredRow], row: MeasuredRow, versus: Versus) -> Ratio:
-    """Return the result of a comparison of a row of a table."""
     other = next(each for each in table.rows if each.title == versus.other)
     relate: Callable[[float, float], float] = {
         "speed": lambda mine, theirs: theirs / mine,
@@ -143,19 +125,9 @@ def compare(table: Table[MeasuredRow], row: MeasuredRow, versus: Versus) -> Rati
 
 
 def measure(
-    tables: Sequence[Table[Row]],
-    *,
-    rounds: int,
-    server_cpu: Callable[[], float],
-    warm_up: bool = True,
+    tables: Sequence[Table[Row]], *, rounds: int, server_cpu: Callable[[], float], warm_up: bool = True
 ) -> list[Table[MeasuredRow]]:
-    """Run every row once per round, in turns, and return the measurements of each.
-
-    Args:
-        rounds: the number of measured rounds.
-        server_cpu: returns the seconds of processor time that the cache server used so far.
-        warm_up: whether to run another round first, which fills caches of all kinds.
-    """
+    """Run every row once per round, in turns, after a round that is not measured; return the measurements."""
     measured = []
     for table in tables:
         empty = [MeasuredRow(title=row.title, versus=list(row.versus), rounds=[]) for row in table.rows]

@@ -35,7 +35,6 @@ P99 = "p99 ms"
 
 
 def outage(rows: int, site: Site) -> list[Table[Row]]:
-    """Return reads, pages and saves for each state of the server of the cache and the broker."""
     create_users(USERS)
     create_front_page()
     site.cpu = float  # the server would not answer

@@ -25,7 +25,6 @@ APPS = {CACHEOPS: "cacheops", CACHEBACK: "cacheback"}
 
 
 def peers(rows: int, site: Site) -> list[Table[Row]]:
-    """Return a row for each library."""
     sample = random.Random(7).sample(data.create_users(rows), min(SAMPLE, rows))
     others = (DOGPILE, CACHEOPS, CACHEBACK)
     faster = [speed(other=other, target=1.0) for other in others]
@@ -71,12 +70,10 @@ def load_some(ids: Sequence[int]) -> dict[int, data.Profile]:
 
 
 def load_one(id: int) -> data.Profile:
-    """Load one profile."""
     return load_some([id])[id]
 
 
 def warmer(alias: str) -> Library:
-    """Return `job.warm()`."""
     job = data.declare_job(alias, loader=load_some)
     return job.warm, job.get
 
@@ -137,7 +134,6 @@ LIBRARIES: Mapping[str, Callable[[], Library]] = {
 
 @cache
 def library(title: str) -> Library:
-    """Return a library, set up once per process."""
     return LIBRARIES[title]()
 
 
@@ -148,13 +144,11 @@ def for_each(function: Callable[[Any], object], items: Iterable[Any]) -> None:
 
 
 def warm_all(title: str) -> None:
-    """Put the profile of every active user into the cache."""
     warm, _ = library(title)
     warm()
 
 
 def check_profiles(title: str, ids: Sequence[int]) -> None:
-    """Check that the right profiles are cached."""
     _, read = library(title)
     loaded.clear()
     expected = data.WHOLE.load(ids)

@@ -11,6 +11,8 @@ limits how much faster one can be than another.
 `read`: a job's reads, against plain reads of the cache and of the database.
 
 `refresh`: runs when all keys are still fresh, against a full run.
+
+`cluster`: writing to a Redis Cluster under the fences of its slots, against a pipeline of SET.
 """
 
 import random
@@ -18,13 +20,18 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.core.cache import cache, caches
+from django.test import override_settings
 from redis.commands.core import Script
 
 from bench import data
 from bench.measure import Row, Table, cost, speed
 from bench.site import Site
+from embedded.redis_server import RedisCluster
+from warmer.keys import KeyTemplate
 from warmer.models import Trigger
+from warmer.stores import open_store
 from warmer.tasks import request_run
 
 MILLISECONDS = data.TIMEOUT_SECONDS * 1000
@@ -34,6 +41,8 @@ TARGETS = {LOOP: 15.0, OBJECTS: 3.0, ROWS: 2.5, LIMIT: 0.75}
 JSON, PICKLE = "JSON, compressed", "pickle, not compressed"
 PIPELINE = "SET, a pipeline a batch"
 FULL = "warmer: a full run"
+VALUE = {"name": "Ada", "bio": data.BIO}
+BOTH, CLUSTER_PIPELINE = "warmer: token and write", "SET, a pipeline a batch, encoded before"
 MANY = 100
 HIT = "warmer: job.get(id), cached"
 NO_CACHE, GET, GET_MANY = "one query, no cache", "cache.get(key)", "cache.get_many(keys)"
@@ -45,7 +54,6 @@ for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end
 
 
 def warm(rows: int, site: Site) -> list[Table[Row]]:
-    """Return a table for each kind of profile."""
     ids = data.create_users(rows)
 
     def table(title: str, alias: str, shape: data.Shape) -> Table[Row]:
@@ -200,7 +208,6 @@ def read(rows: int, site: Site) -> list[Table[Row]]:
 
 
 def refresh(rows: int, site: Site) -> list[Table[Row]]:
-    """Return a full run, a run of missing keys, and a run of keys with little time left."""
     ids = data.create_users(rows)
     loaded: list[int] = []
 
@@ -233,3 +240,39 @@ def refresh(rows: int, site: Site) -> list[Table[Row]]:
         row("warmer: the schedule's, with refresh_below", Trigger.SCHEDULE, loads=0),
     ]
     return [Table(operation="profile", rows=runs)]
+
+
+def cluster(rows: int, site: Site) -> list[Table[Row]]:
+    nodes = site.enter_context(RedisCluster())
+    entry = {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": nodes.url}
+    site.enter_context(override_settings(CACHES={**settings.CACHES, "cluster": entry}))
+    template = KeyTemplate.parse("user:{id}:profile", keyed=True)
+    store = open_store(alias="cluster", template=template, timeout=data.TIMEOUT_SECONDS)
+    batches = list(data.in_batches(map(data.key_of, range(rows))))
+    cache: Any = caches["cluster"]
+    encoded = cache.client.encode(VALUE)
+
+    def write(token: Any = None) -> None:
+        for batch in batches:
+            store.write(token or store.token(batch), dict.fromkeys(batch, VALUE))
+
+    def pipelines() -> None:
+        named = ({cache.make_key(key): encoded for key in batch} for batch in batches)
+        data.write_pipelines(named, "cluster")
+
+    def written(_: object) -> None:
+        if (found := len(cache.get_many(map(data.key_of, range(rows))))) != rows:
+            raise AssertionError(f"{found} keys were written instead of {rows}")
+
+    row = partial(Row, operations=rows, verify=written)
+    token = store.token(list(map(data.key_of, range(rows))))
+    rows_ = [
+        row(
+            title="warmer: write",
+            run=partial(write, token),
+            versus=[speed(other=CLUSTER_PIPELINE, target=0.6)],
+        ),
+        row(title=BOTH, run=write, versus=[speed(other=CLUSTER_PIPELINE)]),
+        row(title=CLUSTER_PIPELINE, run=pipelines),
+    ]
+    return [Table(operation="key", rows=rows_)]

@@ -16,19 +16,13 @@ from bench.measure import MeasuredRow, Table, Versus, compare
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One run of a benchmark.
-
-    Attributes:
-        where: the machine and the versions that it ran on.
-        unit: what `rows` are.
-        shows: whether figures are operations a second, or the time of one.
-    """
+    """One run of a benchmark; see `Benchmark` for what it has from there."""
 
     benchmark: str
     summary: str
     command: str
     measured: str
-    where: str
+    where: str  # the machine and the versions that it ran on
     rows: int
     unit: str
     rounds: int
@@ -36,7 +30,6 @@ class Result:
     tables: list[Table[MeasuredRow]]
 
     def write(self, folder: Path) -> Path:
-        """Write `<name>.json` into a folder; return its path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.benchmark}.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
@@ -44,7 +37,6 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        """Read a result that `write` wrote."""
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
     def shown(self, seconds: float) -> str:
@@ -52,7 +44,6 @@ class Result:
         return f"{float(f'{1 / seconds:.3g}'):,.0f}/s" if self.shows == "rate" else _duration(seconds)
 
     def markdown(self) -> str:
-        """Return all tables."""
         lines = []
         for table in self.tables:
             what = f"{table.operation}s a second" if self.shows == "rate" else f"time of a {table.operation}"
@@ -78,11 +69,7 @@ class Result:
 
 
 def put_into(text: str, result: Result) -> str:
-    """Return a page in Markdown with a result's tables put between its two marks.
-
-    Raises:
-        ValueError: the page has no marks for them.
-    """
+    """Return a page in Markdown with a result's tables put between its two marks."""
     begin, end = f"<!-- {result.benchmark}: begin -->", f"<!-- {result.benchmark}: end -->"
     where = (
         f"{result.rounds} rounds of {result.rows:,} {result.unit}, {result.measured[:10]}: {result.where}."

@@ -67,9 +67,8 @@ END LOOP; END $$
 
 
 def save(rows: int, site: Site) -> list[Table[Row]]:
-    """Return saves, updates and inserts: on both databases, with each way to capture changes."""
     postgres = site.enter_context(PostgresServer(options=DURABLE_POSTGRESQL))
-    site.databases = {}
+    begun = []
     workers: dict[str, dict[str, Worker]] = {"SQLite": {}, "PostgreSQL": {}}
     for number, capture in enumerate(CAPTURES):
         for database, url in (
@@ -78,11 +77,10 @@ def save(rows: int, site: Site) -> list[Table[Row]]:
         ):
             worker = site.enter_context(Worker(DATABASE_URL=url, **CAPTURES[capture]))
             workers[database][capture] = worker
-            site.databases |= worker.ask(begin, capture)
-    hard = {
-        "a snapshot held open": partial(hold_snapshot, rows, WAITING * rows),
-        "after an outage": partial(change_others, rows, WAITING * rows),
-    }
+            begun.append((worker, worker.tell(begin, capture)))
+    site.databases = {name: text for worker, each in begun for name, text in worker.answer(each).items()}
+    cases = {"a snapshot held open": hold_snapshot, "after an outage": change_others}
+    hard = {what: partial(function, rows, WAITING * rows) for what, function in cases.items()}
 
     def row(
         database: str, capture: str, users: int, *, title="", before=int, needs_relay=False, **work
@@ -109,16 +107,9 @@ def save(rows: int, site: Site) -> list[Table[Row]]:
 
     def bulk(what: str, function: Callable[[int], None], changed: int, users: int) -> Table[Row]:
         """Return one statement that changes many rows."""
-        change = partial(
-            row,
-            "PostgreSQL",
-            users=users,
-            function=partial(function, changed),
-            operations=changed,
-            needs_relay=True,
-        )
-        target = cost(other=PLAIN, target=BULK_TARGET)
-        made = [change(TRIGGERS, versus=[target]), change(PLAIN)]
+        work = {"function": partial(function, changed), "operations": changed, "needs_relay": True}
+        ways = {TRIGGERS: [cost(other=PLAIN, target=BULK_TARGET)], PLAIN: []}
+        made = [row("PostgreSQL", way, users, versus=versus, **work) for way, versus in ways.items()]
         return Table(title=f"PostgreSQL, one {what} of {changed:,} rows", operation="row", rows=made)
 
     in_autocommit, in_atomic = "in autocommit", "in atomic, a transaction each"
@@ -146,7 +137,6 @@ def begin(capture: str) -> dict[str, str]:
 
 
 def delete_profile(sender: Any, instance: CustomUser, **_: Any) -> None:
-    """Delete the key, as most projects do."""
     cache.delete(key_of(instance.pk))
 
 
@@ -173,7 +163,6 @@ def renew(count: int, cached: int, before: Callable[[], object]) -> None:
 
 
 def verify(expected: int, cached: int, needs_relay: bool) -> None:
-    """Check how many of the profiles are still cached."""
     if needs_relay and apps.is_installed("warmer"):
         apply_waiting()
     found = len(cache.get_many([key_of(id) for id in range(1, cached + 1)]))
@@ -187,7 +176,6 @@ def apply_waiting() -> None:
 
 
 def empty(model: type[Model]) -> None:
-    """Delete all rows of a table."""
     table = model._meta.db_table
     with connection.cursor() as cursor:
         is_postgresql = connection.vendor == "postgresql"
@@ -210,14 +198,12 @@ def hold_snapshot(saved: int, count: int) -> None:
 
 
 def save_users(count: int) -> None:
-    """Save users in autocommit."""
     for user in users[:count]:
         user.activity += 1
         user.save()
 
 
 def save_in_atomic(count: int) -> None:
-    """Save users, each in a transaction."""
     for user in users[:count]:
         user.activity += 1
         with transaction.atomic():
@@ -225,13 +211,11 @@ def save_in_atomic(count: int) -> None:
 
 
 def update_all(count: int) -> None:
-    """Update users with one statement."""
     if (updated := CustomUser.objects.update(activity=F("activity") + 1)) != count:
         raise AssertionError(f"{updated} of {count} users were updated")
 
 
 def insert(count: int) -> None:
-    """Insert users with one statement."""
     with connection.cursor() as cursor:
         cursor.execute(INSERT, [count])
         if cursor.rowcount != count:

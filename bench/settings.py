@@ -33,9 +33,7 @@ def _with(version: int, **options: str) -> dict[str, Any]:
 # The caches share a server and jobs, so each has its own version of the keys. They share the connection pool,
 # which django-redis keeps by address.
 CACHES["plain"] = _with(
-    2,
-    SERIALIZER="warmer.serializers.MsgspecSerializer",
-    COMPRESSOR="warmer.serializers.LongValueCompressor",
+    2, SERIALIZER="warmer.serializers.MsgspecSerializer", COMPRESSOR="warmer.serializers.LongValueCompressor"
 )
 CACHES["json"] = _with(
     3,

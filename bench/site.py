@@ -31,17 +31,11 @@ PROCESS = "peak MiB of the process"
 
 
 class Site(ExitStack):
-    """The servers of a benchmark; a stack that closes everything that the benchmark enters.
+    """The servers of a benchmark; a stack that closes everything that the benchmark enters."""
 
-    Attributes:
-        redis: the cache server.
-        folder: a temporary one.
-        databases: the version of each database that the benchmark uses, by its name.
-    """
-
-    redis: RedisServer
-    folder: Path
-    databases: dict[str, str]
+    redis: RedisServer  # the cache
+    folder: Path  # a temporary one
+    databases: dict[str, str]  # the version of each database that the benchmark uses, by its name
 
     def cpu(self) -> float:
         """Return the seconds of processor time that the cache server used so far."""
@@ -52,11 +46,7 @@ class Site(ExitStack):
 
 @contextmanager
 def running_site(database: str = "sqlite") -> Iterator[Site]:
-    """Set up Django, once per process, with an empty database and an empty cache.
-
-    Args:
-        database: "sqlite", or "postgresql" if several processes write at once; neither waits for the disk.
-    """
+    """Set up Django, once per process, with an empty cache, and a new database that skips the disk."""
     with Site() as site:
         site.folder = Path(site.enter_context(TemporaryDirectory(prefix="warmer-bench-")))
         site.redis = site.enter_context(RedisServer(options=CACHE_OPTIONS))
@@ -82,7 +72,6 @@ def running_site(database: str = "sqlite") -> Iterator[Site]:
 
 
 def create_tables() -> None:
-    """Create the tables in an empty database."""
     call_command("migrate", run_syncdb=True, verbosity=0)
 
 
@@ -113,11 +102,7 @@ def machine() -> str:
 
 
 def versions(site: Site, peers: Iterable[str] = ()) -> str:
-    """Return the versions of the software.
-
-    Args:
-        peers: the packages of other libraries.
-    """
+    """Return the versions of the software, with the packages of other libraries."""
     names = ("Django", "redis-py", "hiredis", "django-redis", *peers)
     found = {name: version("redis" if name == "redis-py" else name) for name in names}
     software = {"Python": platform.python_version(), **found, **site.databases}
@@ -129,24 +114,16 @@ class Worker(ExitStack):
 
     It is needed for libraries that patch Django when imported, for readers in several processes, and for the
     peak memory of one run.
-
-    Attributes:
-        cpu: the seconds of processor time that it and its PostgreSQL session took for the calls.
     """
 
     def __init__(self, **environment: str) -> None:
-        """Start it.
-
-        Args:
-            environment: variables to set there before Django is set up.
-        """
         super().__init__()
-        self.cpu = 0.0
+        self.cpu = 0.0  # seconds of the processor that it and its PostgreSQL session took for the calls
         spawn = get_context("spawn")
         self._pool = self.enter_context(
             ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(environment,))
         )
-        self._process = self.ask(os.getpid)
+        self._process = self.tell(os.getpid)
 
     def row(self, function: Callable[..., Any], *args: Any, **more: Any) -> Row:
         """Return a row whose work is to call a function there."""
@@ -163,12 +140,11 @@ class Worker(ExitStack):
         return result
 
     def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function there; return its result."""
         return self.answer(self.tell(function, *args))
 
     def peaks(self) -> dict[str, float]:
-        """Return its peak memory so far, in MiB."""
-        return {PROCESS: peak(self._process)}
+        process, _ = self._process.result()
+        return {PROCESS: peak(process)}
 
 
 def peak(process: int) -> float:

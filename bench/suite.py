@@ -134,7 +134,6 @@ jobs = [
 
 
 def suite(rows: int, site: Site) -> list[Table[Row]]:
-    """Return the tests of a project without warmer, with it, and with jobs."""
     for name, text in FILES.items():
         file = site.folder / "shop" / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,6 @@ def sizes(keys: int) -> list[int]:
 
 
 def load(ids: Sequence[int]) -> dict[int, Value]:
-    """Return small values."""
     return {id: {"id": id, "name": f"thing {id}", "place": "on the shelf"} for id in ids}
 
 

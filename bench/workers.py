@@ -22,7 +22,7 @@ import psutil
 from django.core.management import call_command
 
 from bench.data import empty_cache
-from bench.measure import Row, Table, cost, difference, speed
+from bench.measure import Row, Table, Versus, cost, difference, speed
 from bench.site import PROCESS, Site, Worker, peak
 from bench.warming import BATCH, sizes
 from config.celery import app
@@ -43,12 +43,7 @@ PACE = 1.2
 
 
 class CeleryWorkers(ExitStack):
-    """A worker, its broker, and a client in a separate process.
-
-    Args:
-        processes: the number of the worker's processes.
-        keys: the number of keys of the jobs of `bench.warming`.
-    """
+    """A worker with so many processes, its broker, and a client in a separate process."""
 
     def __init__(self, *, processes: int, keys: int) -> None:
         super().__init__()
@@ -57,12 +52,8 @@ class CeleryWorkers(ExitStack):
         command = [sys.executable, *COMMAND, "--concurrency", str(processes)]
         self._worker = ProcessGroup(command, output=sys.stderr.fileno(), env=os.environ | environment)
         self.callback(self._worker.end, ())  # it is idle, but would take seconds to stop
-        self.client = self.enter_context(Worker(**environment))
-        self.client.ask(wait_for_worker)
-
-    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in the client; return its result."""
-        return self.client.ask(function, *args)
+        self.ask = self.enter_context(Worker(**environment)).ask
+        self.ask(wait_for_worker)
 
     def peaks(self) -> dict[str, float]:
         """Return the peak memory of a worker's process and of the broker's data, in MiB."""
@@ -73,57 +64,36 @@ class CeleryWorkers(ExitStack):
         return {WORKER: max(peak(process.pid) for process in processes), BROKER: data}
 
 
-class Renewed(ExitStack):
-    """A process, or workers, that is new for each run."""
-
-    def __init__(self, start: Callable[[], Any]) -> None:
-        super().__init__()
-        self._start = start
-
-    def renew(self) -> None:
-        """Start it, with an empty cache."""
-        self.close()
-        empty_cache()
-        self.current = self.enter_context(self._start())
-
-    def ask(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function there; return its result."""
-        return self.current.ask(function, *args)
-
-
 def fanout(rows: int, site: Site) -> list[Table[Row]]:
-    """Return each job in the client's process, and on workers."""
     one, two = (site.enter_context(CeleryWorkers(processes=count, keys=rows)) for count in (1, 2))
     row = partial(Row, operations=math.ceil(rows / BATCH), prepare=empty_cache, verify=partial(_expect, rows))
-    slow = [
-        row(title=HERE, run=partial(two.ask, run_here, "slow")),
-        row(
-            title="warmer: on two worker processes",
-            run=partial(two.ask, run_on_workers, "slow"),
-            versus=[speed(other=HERE, target=1.7)],
-        ),
-    ]
-    quick = [
-        row(title=HERE, run=partial(one.ask, run_here, "quick")),
-        row(
-            title="warmer: on one worker process",
-            run=partial(one.ask, run_on_workers, "quick"),
-            versus=[difference(other=HERE, target=3.0)],
-        ),
-    ]
+
+    def table(title: str, workers: CeleryWorkers, job: str, place: str, versus: Versus) -> Table[Row]:
+        here = row(title=HERE, run=partial(workers.ask, run_here, job))
+        there = row(
+            title=f"warmer: on {place}", run=partial(workers.ask, run_on_workers, job), versus=[versus]
+        )
+        return Table(title=title, operation="batch", rows=[here, there])
+
+    faster, slower = speed(other=HERE, target=1.7), difference(other=HERE, target=3.0)
     return [
-        Table(title="a loader of 5 ms a batch", operation="batch", rows=slow),
-        Table(title="a loader that takes no time", operation="batch", rows=quick),
+        table("a loader of 5 ms a batch", two, "slow", "two worker processes", faster),
+        table("a loader that takes no time", one, "quick", "one worker process", slower),
     ]
 
 
 def scale(rows: int, site: Site) -> list[Table[Row]]:
-    """Return each size, in each place."""
-    process = site.enter_context(Renewed(partial(Worker, BENCH_KEYS=str(rows))))
-    workers = site.enter_context(Renewed(partial(CeleryWorkers, processes=2, keys=rows)))
     *smaller, largest = sizes(rows)
+    started = site.enter_context(ExitStack())  # the place of the current run
+    place: Any = None
 
-    def table(title: str, place: Renewed, warm: Callable[[str], int], *counts: str) -> Table[Row]:
+    def renew(start: Callable[[], Any]) -> None:
+        nonlocal place
+        started.close()
+        empty_cache()
+        place = started.enter_context(start())
+
+    def table(title: str, start: Callable[[], Any], warm: Callable[[str], int], *counts: str) -> Table[Row]:
         versus = {size: [cost(other=_title(largest), target=PACE)] for size in smaller}
         versus[largest] = []
         for other in map(_title, smaller):
@@ -132,10 +102,10 @@ def scale(rows: int, site: Site) -> list[Table[Row]]:
         made = [
             Row(
                 title=_title(size),
-                run=partial(place.ask, warm, f"size_{size}"),
+                run=lambda size=size: place.ask(warm, f"size_{size}"),
                 operations=size,
-                prepare=place.renew,
-                verify=lambda written, size=size: _expect(size, written) or place.current.peaks(),
+                prepare=partial(renew, start),
+                verify=lambda written, size=size: _expect(size, written) or place.peaks(),
                 versus=versus[size],
             )
             for size in versus
@@ -143,8 +113,13 @@ def scale(rows: int, site: Site) -> list[Table[Row]]:
         return Table(title=title, operation="key", rows=made)
 
     return [
-        table("in one process", process, warm, PROCESS),
-        table("on two worker processes", workers, run_on_workers, WORKER, BROKER),
+        table("in one process", partial(Worker, BENCH_KEYS=str(rows)), warm, PROCESS),
+        table(
+            "on two worker processes",
+            partial(CeleryWorkers, processes=2, keys=rows),
+            run_on_workers,
+            *(WORKER, BROKER),
+        ),
     ]
 
 
@@ -159,7 +134,6 @@ def _expect(keys: int, written: int) -> None:
 
 # -- what a process does ---------------------------------------------------------------------------
 def wait_for_worker() -> None:
-    """Wait until a Celery worker answers."""
     wait_until(lambda: bool(app.control.ping(timeout=0.2)), what="the worker answers")
 
 

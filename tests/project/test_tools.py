@@ -1,14 +1,52 @@
-"""The suite's own tools: `script/figures` and the fixture `golden`."""
+"""The suite's own tools: the plugin that starts its servers, `script/figures` and the fixture `golden`."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests import conftest, figures
+from embedded.postgres_server import PostgresServer
+from embedded.redis_server import RedisServer
+from tests import conftest, figures, servers
 from tests.figures import Line
 from tests.support.processes import run
+
+
+def test_servers__of_their_own_whatever_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    precious = dict.fromkeys(("REDIS_URL", "CELERY_BROKER_URL", "DATABASE_URL", "DJANGO_ENV"), "precious")
+    for name, value in precious.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    started = servers.Servers(
+        redis=RedisServer(),
+        postgres=PostgresServer(),
+        database="sqlite",
+        folder=TemporaryDirectory(),
+        environment=pytest.MonkeyPatch(),
+    )
+    try:
+        servers._start(started)
+        assert {name: os.environ[name] for name in precious} == {
+            "REDIS_URL": started.redis.url(0),
+            "CELERY_BROKER_URL": started.redis.url(1),
+            "DATABASE_URL": f"sqlite:///{started.folder.name}/db.sqlite3",
+            "DJANGO_ENV": "test",
+        }
+    finally:
+        started.stop()
+    assert {name: os.environ[name] for name in precious} == precious
+
+
+@pytest.mark.parametrize(("database", "variable"), [("sqlite", "REDIS_SERVER"), ("postgresql", "POSTGRES_BIN")])
+def test_missing_server__the_run_fails_at_once_and_says_what_to_do(database: str, variable: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", f"--database={database}", __file__]
+    done = run(*command, env=environment | {variable: "/nowhere"})
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"{variable} is '/nowhere', where there is no executable" in done.stderr
 
 
 def test_report__shows_the_files_that_each_path_passes_through() -> None:
@@ -34,13 +72,11 @@ def test_golden__compares_masks_and_rewrites(
     golden: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     monkeypatch.setattr(conftest, "GOLDEN", tmp_path)
-    monkeypatch.setattr(pytestconfig.option, "write_golden", False)
-    with pytest.raises(AssertionError, match="--write-golden"):
-        golden("page", "took 3 ms \n")
     monkeypatch.setattr(pytestconfig.option, "write_golden", True)
     golden("page", "took 3 ms \n", masks={r"\d+ ms": "N ms"})
     assert (tmp_path / "page.txt").read_text() == "took N ms\n"
     monkeypatch.setattr(pytestconfig.option, "write_golden", False)
     golden("page", "took 4 ms\n", masks={r"\d+ ms": "N ms"})
-    with pytest.raises(AssertionError, match="--write-golden"):
-        golden("page", "fails")
+    for name in ("page", "another"):
+        with pytest.raises(AssertionError, match="--write-golden"):
+            golden(name, "fails")

@@ -1,42 +1,51 @@
 """A process that is killed on its way from a commit to the end of the invalidation: a relay does the rest."""
 
+import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection, transaction
 
 from myapp.models import Post
-from tests.support.processes import run_code
+from tests.support.others import in_a_fork
+from warmer import failpoints
 from warmer.invalidation import Relay, backlog
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WRITES = {
-    "save in a transaction": "with transaction.atomic(): post.title = 'New'; post.save()",
-    "save in autocommit": "post.title = 'New'; post.save()",
-    "update in autocommit": "Post.objects.filter(pk={pk}).update(title='New')",
-    "raw SQL in autocommit": "connection.cursor().execute('UPDATE myapp_post SET title = %s', ['New'])",
-    "a relay": (
-        "post.title = 'New'; transaction.set_autocommit(False); post.save(); transaction.commit(); "
-        "transaction.set_autocommit(True); Relay().poll()"
-    ),
-}
-KILLED = """
-import django, os, signal
-django.setup()
-from django.db import connection, transaction
-from myapp.models import Post
-from warmer import failpoints
-from warmer.invalidation import Relay
-failpoints.hooks[{point!r}] = lambda job: os.kill(os.getpid(), signal.SIGKILL)
-post = Post.objects.get(pk={pk})
-"""
-OPEN = """
-with transaction.atomic():
-    Post.objects.filter(pk={pk}).update(title="New")
+
+def die(_job: str = "") -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-"""
+
+
+def save(post: Post) -> None:
+    post.title = "New"
+    post.save()
+
+
+def save_in_a_transaction(post: Post) -> None:
+    with transaction.atomic():
+        save(post)
+
+
+def update(post: Post) -> None:
+    Post.objects.filter(pk=post.pk).update(title="New")
+
+
+def raw_sql(post: Post) -> None:
+    connection.cursor().execute("UPDATE myapp_post SET title = %s", ["New"])
+
+
+def relay(post: Post) -> None:
+    """Apply, as a worker does, a change whose end Django is not told of."""
+    transaction.set_autocommit(False)
+    save(post)
+    transaction.commit()
+    transaction.set_autocommit(True)
+    Relay().poll()
 
 
 @pytest.fixture
@@ -49,9 +58,14 @@ def stale(make_post: Any) -> Any:
 
 
 @pytest.mark.parametrize("point", ["committed", "invalidated"])
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_killed__after_the_commit_loses_nothing(stale: Post, write: str, point: str) -> None:
-    assert run_code((KILLED + write).format(point=point, pk=stale.pk)).returncode == -signal.SIGKILL
+@pytest.mark.parametrize("write", [save, save_in_a_transaction, update, raw_sql, relay])
+def test_killed__after_the_commit_loses_nothing(
+    stale: Post, write: Callable[[Post], None], point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(failpoints.hooks, point, die)
+    connection.close()  # the child opens its own
+    assert in_a_fork(lambda: write(stale)) == -signal.SIGKILL
+    monkeypatch.delitem(failpoints.hooks, point)
     stale.refresh_from_db()
     assert stale.title == "New"
     keys = ["popular_posts", f"post:{stale.pk}"]
@@ -65,7 +79,13 @@ def test_killed__after_the_commit_loses_nothing(stale: Post, write: str, point: 
 
 
 def test_killed__before_the_commit_leaves_everything_as_it_was(stale: Post) -> None:
-    assert run_code((KILLED + OPEN).format(point="", pk=stale.pk)).returncode == -signal.SIGKILL
+    def change() -> None:
+        with transaction.atomic():
+            update(stale)
+            die()
+
+    connection.close()
+    assert in_a_fork(change) == -signal.SIGKILL
     assert Relay().poll() == 0
     stale.refresh_from_db()
     assert (stale.title, cache.get(f"post:{stale.pk}")) == ("Old", "old")

@@ -68,11 +68,20 @@ def waits_for_a_lock() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def holds_in_a_fork(check: Callable[[], object]) -> bool:
-    """Return whether something is true in a child process."""
+def in_a_fork(action: Callable[[], object]) -> int:
+    """Do something in a child process; return its exit code, which is 1 if it raises, and below 0 for a signal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which is the case
         child = os.fork()
     if not child:
-        os._exit(0 if check() else 1)
-    return os.waitpid(child, 0)[1] == 0
+        try:
+            action()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def holds_in_a_fork(check: Callable[[], object]) -> bool:
+    """Return whether something is true in a child process."""
+    return in_a_fork(lambda: os._exit(0 if check() else 1)) == 0

@@ -12,14 +12,12 @@ from users.models import CustomUser
 from warmer.models import ChangeRecord
 
 
-@pytest.fixture(params=["", "--max-tasks-per-child=1"], ids=["pool_that_stays", "pool_that_forks"])
-def default_worker_command(request: pytest.FixtureRequest) -> list[str]:
-    return WorkerContainer.command("-n", "first@system-tests", "--pool", "prefork", *request.param.split())
+@pytest.fixture
+def default_worker_command() -> list[str]:
+    return WorkerContainer.command("-n", "first@system-tests", "--pool", "prefork", "--max-tasks-per-child=1")
 
 
-def test_worker__applies_what_another_program_changes_and_ends_cleanly(
-    project: Project, worker: Worker, default_worker_command: list[str]
-) -> None:
+def test_worker__applies_what_another_program_changes_and_ends_cleanly(project: Project, worker: Worker) -> None:
     user = CustomUser.objects.create(username="anna", email="old@example.org")
     key = f"user:{user.pk}:profile"
     before = processes(project, worker)
@@ -30,11 +28,10 @@ def test_worker__applies_what_another_program_changes_and_ends_cleanly(
             project.send("warmer.close_stalled_runs")  # a task for each: Celery may take 5 s to fork again
         outsiders.run(f"UPDATE users_customuser SET email = 'new{number}@example.org'")
         wait_until(lambda: cache.get(key) is None, what=f"change {number} is applied")
-    if "--max-tasks-per-child=1" in default_worker_command:
-        wait_until(lambda: before.isdisjoint(processes(project, worker)), what="the worker has forked new processes")
-        cache.set(key, "old")
-        outsiders.run("UPDATE users_customuser SET email = 'last@example.org'")
-        wait_until(lambda: cache.get(key) is None, what="the last change is applied")
+    wait_until(lambda: before.isdisjoint(processes(project, worker)), what="the worker has forked new processes")
+    cache.set(key, "old")
+    outsiders.run("UPDATE users_customuser SET email = 'last@example.org'")
+    wait_until(lambda: cache.get(key) is None, what="the last change is applied")
 
     waiting = ChangeRecord.objects.filter(applied_at=None)
     wait_until(lambda: not waiting.exists(), what="the records are marked")

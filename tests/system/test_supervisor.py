@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -58,19 +59,14 @@ class Plans:
         self.folder = folder
         self.data_dir = folder / "data"
         self.port = free_port()
-        self.started = 0
 
-    def command(self, *, before: str = "", services: str = "", after: str = "") -> list[str]:
-        code = PROGRAM.format(port=self.port, folder=str(self.data_dir), before=before, services=services, after=after)
-        return [sys.executable, "-c", code]
+    def command(self, **parts: str) -> list[str]:
+        parts = dict.fromkeys(("before", "services", "after"), "") | parts
+        return [sys.executable, "-c", PROGRAM.format(port=self.port, folder=str(self.data_dir), **parts)]
 
-    def start(self, *, before: str = "", services: str = "", after: str = "", **environment: str) -> Supervised:
-        self.started += 1
-        return Supervised(
-            self.command(before=before, services=services, after=after),
-            output=self.folder / f"output-{self.started}.txt",
-            env=clean_environment(**environment),
-        )
+    def start(self, *, env: Mapping[str, str] | None = None, **parts: str) -> Supervised:
+        output = self.folder / f"output-{len(list(self.folder.glob('output-*')))}.txt"
+        return Supervised(self.command(**parts), output=output, env=clean_environment(**env or {}))
 
 
 @pytest.fixture
@@ -196,7 +192,8 @@ def test_output__that_nobody_reads_on__ends_everything(plans: Plans) -> None:
 
 def test_server_and_password_of_the_environment__are_used_and_not_shown(plans: Plans) -> None:
     url = "redis://:s3cret@example.invalid:6379/0"
-    with plans.start(REDIS_URL=url, ADMIN_USERNAME="eve", ADMIN_PASSWORD="s3cret") as supervised:
+    env = {"REDIS_URL": url, "ADMIN_USERNAME": "eve", "ADMIN_PASSWORD": "s3cret"}
+    with plans.start(env=env) as supervised:
         supervised.wait_for(UP)
         assert "Using the cache server of REDIS_URL." in supervised.text
         assert "eve, with the password in ADMIN_PASSWORD" in supervised.text

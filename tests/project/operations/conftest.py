@@ -7,13 +7,14 @@ import pytest
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import Serve
 from tests.project.operations.page import Page
 from tests.project.operations.terminal import CacheAt, manage
+from tests.support.caches import caches_at
+from warmer.doctor.checks import connection
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,8 @@ def _site(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """Make the commands' lines as long as the page's, wherever the tests run, and let `/metrics` answer."""
     monkeypatch.setenv("COLUMNS", "100")
     settings.WARMER_METRICS = True
+    # These tests wait longer than a site may, as the machine may be busy; the doctor would say so.
+    monkeypatch.setattr(connection, "LONGEST_TIMEOUT", 20.0)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def cache_at(serve: Serve, settings: Any, page: Page) -> CacheAt:  # noqa: F811
 
     def start(**options: str) -> RedisServer:
         server = serve(**options)
-        settings.CACHES = {"default": cache_settings(server.url(), max_connections=5)}
+        settings.CACHES = caches_at(server.url())
         page.server = server
         return server
 

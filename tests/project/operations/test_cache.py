@@ -10,12 +10,13 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from config.redis_url import cache_settings
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import posts
 from tests.project.operations.page import Page
 from tests.project.operations.terminal import CacheAt, curl, doctor, excerpt, logged, manage, states, stats
+from tests.support.caches import caches_at
+from tests.support.fixtures import use_pool
 from tests.support.proxy import Proxy
 from tests.support.scraping import scrape
 from tests.support.waiting import waiting
@@ -65,14 +66,16 @@ def test_refused(
     assert "error: " not in page.manage("cache_doctor")
 
 
-def test_hanging(page: Page, warm_cache_at: CacheAt, caplog: pytest.LogCaptureFixture) -> None:
-    server = warm_cache_at()
+def test_hanging(page: Page, warm_cache_at: CacheAt, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server, patient = warm_cache_at(), settings.CACHES
+    use_pool(settings, "impatient", socket_timeout=0.5, socket_connect_timeout=0.5)
     server.pause()
     page.shows("hanging-doctor", doctor("reachability"))
     caplog.clear()
     assert Client().get("/users/42/").status_code == 200
     page.shows("hanging-log", logged(caplog.records, "warmer.stores.breaker"))
     server.resume()
+    settings.CACHES = patient
     assert "error: " not in manage("cache_doctor")
 
 
@@ -125,7 +128,7 @@ def test_slow_command(page: Page, warm_cache_at: CacheAt) -> None:
 def test_slow_way(page: Page, warm_cache_at: CacheAt, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     server = warm_cache_at()
     with Proxy(server, seconds=0.06) as proxy:
-        settings.CACHES = {"default": cache_settings(proxy.url, max_connections=5)}
+        settings.CACHES = caches_at(proxy.url)
         caplog.clear()
         assert Client().get("/").status_code == 200
         (line,) = logged(caplog.records, "warmer.monitoring.middleware").splitlines()

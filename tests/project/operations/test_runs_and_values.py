@@ -43,7 +43,9 @@ def broker(
     return server
 
 
-def test_broker_hanging(page: Page, broker: RedisServer, operator: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_broker_hanging(
+    page: Page, broker: RedisServer, operator: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page.shows("broker-doctor", doctor("broker"))
     tasks.broker.forget()
     page.shows("broker-workers", manage("warm_cache --workers"))
@@ -59,6 +61,7 @@ def test_broker_hanging(page: Page, broker: RedisServer, operator: Client, caplo
     assert "The broker does not answer" in " ".join(map(str, answer.context["messages"]))
 
     broker.resume()
+    monkeypatch.setattr(tasks.broker, "BROKER_SECONDS", 20.0)
     tasks.broker.forget()
     assert "CommandError: 1 error: workers" in page.manage("cache_doctor")  # there are none here
     assert "complete" in page.manage("warm_cache")

@@ -8,8 +8,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from cashews import Cache
 
-from tests.races.peers.means import Means, title_of
-from tests.races.peers.models import Article
+from tests.races.peers.means import Article, Means, title_of
 
 KEY = "title:{pk}"
 

@@ -2,8 +2,7 @@
 
 from dogpile.cache import make_region
 
-from tests.races.peers.means import Means, title_of
-from tests.races.peers.models import Article
+from tests.races.peers.means import Article, Means, title_of
 
 
 class OfTheKey(Means):

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from tests.races.peers.means import Means
-from tests.races.peers.models import Article
+from tests.races.peers.means import Article, Means
 from warmer import invalidate_for, warm_many
 from warmer.invalidation import Relay
 
