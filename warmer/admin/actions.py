@@ -20,7 +20,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, UnknownJob, WarmerError
 from warmer.filling import pipeline
-from warmer.filling.batches import find_ids
+from warmer.filling.loading import find_ids
 from warmer.keys import Id, type_of
 from warmer.models import JobObservation, State, Trigger, WarmingRun
 from warmer.report import Outcome, describe

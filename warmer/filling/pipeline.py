@@ -10,16 +10,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from warmer import failpoints
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
-from warmer.filling.batches import Batches
-from warmer.filling.loading import Loaded, QueryCount, counted_queries, halved, load
+from warmer.failpoints import reach
+from warmer.filling.loading import Batches, Loaded, QueryCount, counted_queries, halved, load
 from warmer.humanize import counted
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id
-from warmer.report import Outcome, Report, describe
+from warmer.report import SECONDS, Outcome, Report, describe
 from warmer.stores import Token, UnderWay, Written
 
 logger = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class _Batch:
         self._outcomes: dict[str, Outcome] = {}
         self._errors: dict[str, str] = {}
         self._queries = QueryCount()
-        self._seconds = dict.fromkeys(("look", "load", "encode", "write", "wait"), 0.0)
+        self._seconds = dict.fromkeys(SECONDS, 0.0)  # those of no other part under "seconds"
 
     def take_token(self, keep_seconds: float | None) -> None:
         """Skip fresh keys, and take the token for the others, if any."""
@@ -111,7 +110,7 @@ class _Batch:
             if is_pending(self._spec):  # values loaded here must not be cached
                 self._settle(Outcome.SUPERSEDED, self._left())
             elif keep_seconds is not None:
-                with self._timed("look"):
+                with self._timed("seconds"):
                     fresh = self._spec.store.fresh(list(self._left()), seconds=keep_seconds)
                 self._settle(Outcome.SKIPPED, fresh)
             if left := self._left():
@@ -128,26 +127,23 @@ class _Batch:
         """Send the loaded values to the cache without waiting."""
         loaded, self._loaded = self._loaded, None
         if self._token is not None and loaded is not None:
-            with self._step(), self._timed("write"):
+            with self._step(), self._timed("write_seconds"):
                 self._writing = self._spec.store.begin_write(self._token, loaded.values, loaded.absent)
 
     def end(self) -> Report:
         """Wait for the cache's answer, load overtaken keys again, and report the batch."""
         with self._step():
             if self._writing is not None:
-                try:
-                    with self._timed("write"):
-                        written = self._writing.end()
-                finally:
-                    self.abandon()
+                with self._timed("write_seconds"):
+                    written = self._writing.end()
                 self._fill(self._take(written), attempt=2)
         if self._errors:
             key, error = next(iter(self._errors.items()))
             counts = (len(self._errors), counted(len(self._outcomes), "key"))
             logger.error("%s: %d of %s failed; %s: %s", self._spec.name, *counts, key, error)
-        figures = {f"{part}_seconds": self._seconds[part] for part in ("load", "encode", "write", "wait")}
-        figures |= {"seconds": sum(self._seconds.values()), "queries": self._queries.queries, "batches": 1}
-        return Report.of(self._spec.name, self._outcomes, self._errors, **figures)
+        seconds = self._seconds | {"seconds": sum(self._seconds.values())}
+        cost = {"batches": 1, "queries": self._queries.queries}
+        return Report.of(self._spec.name, self._outcomes, self._errors, **seconds, **cost)
 
     def abandon(self) -> None:
         """Stop waiting for the cache's answer."""
@@ -176,14 +172,13 @@ class _Batch:
             if per_second:
                 self._pause(spec.store.turn(per_second=per_second, name=name))
         token = spec.store.token(keys)
-        if failpoints.hooks:
-            failpoints.reach("token_taken", spec.name)
+        reach("token_taken", spec.name)
         return token
 
     def _load(self, keys: Batch) -> Loaded | None:
         """Call the loader; None: the keys have outcomes already, because it failed or changed rows."""
         try:
-            with self._timed("load"):
+            with self._timed("load_seconds"):
                 loaded = load(self._spec, keys)
         except self._interrupts:
             raise
@@ -194,8 +189,7 @@ class _Batch:
             for half in halves:
                 self._fill(half)
             return None
-        if failpoints.hooks:
-            failpoints.reach("loaded", self._spec.name)
+        reach("loaded", self._spec.name)
         if is_pending(self._spec):  # the loader wrote rows that it read
             self._settle(Outcome.SUPERSEDED, keys)
             return None
@@ -210,7 +204,7 @@ class _Batch:
             loaded = self._load(keys)
             if loaded is None:
                 return
-            with self._timed("write"):
+            with self._timed("write_seconds"):
                 written = self._spec.store.write(token, loaded.values, loaded.absent)
             keys = self._take(written)
             attempt += 1
@@ -218,21 +212,20 @@ class _Batch:
 
     def _take(self, written: Written) -> Batch:
         """Count the outcomes of a write; return the keys that an invalidation overtook."""
-        if failpoints.hooks:
-            failpoints.reach("written", self._spec.name)
-        self._seconds["write"] -= written.encode_seconds  # spent while it was sent
-        self._seconds["encode"] += written.encode_seconds
+        reach("written", self._spec.name)
+        self._seconds["write_seconds"] -= written.encode_seconds  # spent while it was sent
+        self._seconds["encode_seconds"] += written.encode_seconds
         self._errors |= written.errors
+        overtaken = [key for key, outcome in written.outcomes.items() if outcome is Outcome.SUPERSEDED]
         self._outcomes |= written.outcomes
-        superseded = [key for key, outcome in written.outcomes.items() if outcome is Outcome.SUPERSEDED]
-        for key in superseded:
+        for key in overtaken:
             del self._outcomes[key]
-        return {key: self._keys[key] for key in superseded}
+        return {key: self._keys[key] for key in overtaken}
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0:
             time.sleep(seconds)
-            self._seconds["wait"] += seconds
+            self._seconds["wait_seconds"] += seconds
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -253,7 +246,7 @@ class _Batch:
             raise
         except ends as error:
             is_interrupt = isinstance(error, self._interrupts)
-            self._fail(
-                self._left(), INTERRUPTED.format(type(error).__name__) if is_interrupt else describe(error)
-            )
+            why = INTERRUPTED.format(type(error).__name__) if is_interrupt else describe(error)
+            self._fail(self._left(), why)
             self._token = self._loaded = None  # no key is left to load or to write
+            self.abandon()

@@ -13,8 +13,7 @@ from django.utils import timezone
 from warmer import invalidation
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
-from warmer.filling.batches import Batches, find_ids
-from warmer.filling.loading import counted_queries
+from warmer.filling.loading import Batches, counted_queries, find_ids
 from warmer.filling.pipeline import Interrupts
 from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict

@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
@@ -27,7 +26,7 @@ from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, log_level
-from warmer.filling.batches import find_ids
+from warmer.filling.loading import find_ids
 from warmer.filling.pipeline import Interrupts
 from warmer.filling.read_counters import FLUSH_SECONDS
 from warmer.models import JobHour, JobObservation, State, WarmingRun, start_of_hour
@@ -120,7 +119,7 @@ def cover(spec: JobSpec) -> Coverage:
         Exception: anything the declared `ids` raises.
     """
     keys, declared = dict[str, None](), 0
-    for id in islice(find_ids(spec, at_most=IDS_READ), IDS_READ) if spec.keyed else (None,):
+    for id in find_ids(spec, at_most=IDS_READ) if spec.keyed else (None,):
         declared += 1
         with suppress(InvalidId):  # a run counts it as failed
             keys[spec.key.key(id)] = None

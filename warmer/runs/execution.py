@@ -8,7 +8,7 @@ from itertools import count
 
 from warmer.declarations.spec import JobSpec
 from warmer.filling import pipeline
-from warmer.filling.batches import Batches, ids_of
+from warmer.filling.loading import Batches, ids_of
 from warmer.filling.pipeline import Interrupts
 from warmer.keys import Batch
 from warmer.models import Trigger, WarmingRun

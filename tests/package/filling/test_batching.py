@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from tests.support.jobs import make_spec
 from users.models import CustomUser
 from warmer.exceptions import InvalidId
-from warmer.filling import batches as batching
-from warmer.filling.batches import Batches, read_out
-from warmer.filling.loading import Loaded, counted_queries
-from warmer.filling.loading import load as load_batch
+from warmer.filling import loading
+from warmer.filling.loading import Batches, Loaded, counted_queries, read_out
 
 
 def ids_of(*arguments: Any, **options: Any) -> list[list[Any]]:
@@ -96,7 +94,7 @@ def test_batches__of_a_queryset_or_what_reads_one(declared: str) -> None:
 def test_batches__of_a_queryset_leave_no_cursor_on_its_connection() -> None:
     for number in range(3):
         CustomUser.objects.create(username=f"u{number}", email=f"u{number}@example.org")
-    with patch.object(batching, "IDS_AT_ONCE", 1):
+    with patch.object(loading, "IDS_AT_ONCE", 1):
         batches = Batches(make_spec(ids=CustomUser.objects.all, batch_size=1))
         next(batches)
     connection.close()  # as a pooler may, outside of a transaction
@@ -106,7 +104,7 @@ def test_batches__of_a_queryset_leave_no_cursor_on_its_connection() -> None:
 
 @given(st.lists(st.integers() | st.text(max_size=3) | st.uuids() | st.booleans()), st.integers(1, 5))
 def test_read_out__gives_all_in_order(ids: list[Any], at_once: int) -> None:
-    with patch.object(batching, "READ_AT_ONCE", at_once):
+    with patch.object(loading, "READ_AT_ONCE", at_once):
         found = list(read_out(iter(ids)))
     assert found == ids
     assert [type(each) for each in found] == [type(each) for each in ids]
@@ -134,7 +132,7 @@ UUID_TEXT = "12345678-1234-5678-1234-567812345678"
 
 def load(loader: Callable[..., Any], ids: Sequence[Any], key: str = "thing:{id}") -> Loaded:
     spec = make_spec(key, loader=loader)
-    return load_batch(spec, spec.key.batch(ids))
+    return loading.load(spec, spec.key.batch(ids))
 
 
 @pytest.mark.parametrize("value", ["thing", 0, "", [], False, {"a": 1}])

@@ -20,7 +20,7 @@ from tests.support.fixtures import use_pool
 from tests.support.others import in_thread
 from warmer import warm_many
 from warmer.filling import pipeline
-from warmer.filling.batches import Batches
+from warmer.filling.loading import Batches
 from warmer.report import Report
 from warmer.stores.redis.scripts import Sent
 from warmer.stores.redis.store import RedisStore

@@ -13,7 +13,7 @@ from embedded.redis_server import RedisServer
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import PASSWORD, Serve
 from warmer import runs, tasks, warm_many
-from warmer.filling.batches import Batches
+from warmer.filling.loading import Batches
 from warmer.models import Trigger, WarmingRun
 from warmer.runs import batch_queue, execution
 from warmer.tasks import broker, start_run, warm_batch

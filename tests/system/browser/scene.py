@@ -13,7 +13,7 @@ from tests.system.browser.pages import make_run
 from users.models import CustomUser
 from warmer import jobs
 from warmer import runs as ledger
-from warmer.filling.batches import find_ids
+from warmer.filling.loading import find_ids
 from warmer.models import (
     CacheAudit,
     ChangeRecord,

@@ -22,7 +22,7 @@ from tests.system.nodes import Worker
 from tests.system.project import Project
 from users.models import CustomUser
 from warmer import jobs
-from warmer.filling.batches import find_ids
+from warmer.filling.loading import find_ids
 from warmer.models import CacheAudit, WarmingRun
 
 # Whose pages the keys link.

@@ -19,7 +19,7 @@ from django.utils.text import capfirst
 from warmer import tasks
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
-from warmer.filling.batches import Batches
+from warmer.filling.loading import Batches
 from warmer.humanize import by_reason
 from warmer.management.base import FAILED, USAGE, Progress, WarmerCommand, chosen_specs, number
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
