@@ -22,4 +22,4 @@ from warmer.stores.identity import (
     share_keys,
     varying_names,
 )
-from warmer.stores.place import Place
+from warmer.stores.inspection import Place, Server

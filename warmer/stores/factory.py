@@ -17,12 +17,12 @@ from warmer.exceptions import StoreUnavailable
 from warmer.report import describe, masked_address
 from warmer.stores.base import Invalidation, Store
 from warmer.stores.generic import GenericStore
+from warmer.stores.inspection import Server
 
 HAS_REDIS = find_spec("redis") is not None
 if HAS_REDIS:
     from redis.exceptions import ConnectionError, TimeoutError
 
-    from warmer.stores.inspection import Server
     from warmer.stores.redis.codec import Codec, codec_of
     from warmer.stores.redis.store import RedisStore
 

@@ -1,23 +1,27 @@
 """Ask a Redis server about itself, on a connection that neither retries nor waits long."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
-from redis import Connection, ConnectionPool, Redis, SSLConnection
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError
-
 from warmer.exceptions import CommandRefused, StoreUnavailable
 from warmer.report import describe
-from warmer.stores.place import Place
-from warmer.stores.redis.codec import SCAN_COUNT, batches
-from warmer.stores.redis.connections import address, tags
+
+if find_spec("redis"):
+    from redis import Connection, ConnectionPool, Redis, SSLConnection
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError, ResponseError
+    from redis.retry import Retry
+    from redis.sentinel import MasterNotFoundError
+
+    from warmer.stores.redis.codec import SCAN_COUNT, batches
+    from warmer.stores.redis.connections import address, tags
 
 TIMEOUT_SECONDS = 5.0
 # About 10 ms of the server's time, in pieces. SCAN follows a hash, so its order is random enough.
@@ -26,6 +30,45 @@ SAMPLE_KEYS = 2_000
 OWN_PREFIX = "warmer-doctor:"
 # The user lacks the permission, the command was renamed, or the server is managed.
 _REFUSALS = ("no permissions", "unknown command", "unknown subcommand", "not allowed", "not available")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The address of a Redis server, how a client logs in, and how redis-cli reaches it.
+
+    Attributes:
+        text: the address for display, without credentials.
+        path: the path of a unix socket.
+        service: the name of the master, if Sentinels provide the address.
+        timeout, connect_timeout: the seconds that a client waits; None: forever.
+    """
+
+    text: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    database: int = 0
+    tls: bool = False
+    service: str = ""
+    username: str = ""
+    has_password: bool = False
+    timeout: float | None = None
+    connect_timeout: float | None = None
+
+    @property
+    def redis_cli(self) -> str:
+        """The start of a redis-cli command line for the server; redis-cli prompts for a password."""
+        to = f"-s {self.path}" if self.path else f"-h {self.host} -p {self.port}"
+        parts = ["redis-cli", "-h HOST-OF-THE-MASTER" if self.service else to]
+        parts += ["--tls"] if self.tls else []
+        parts += [f"--user {self.username}"] if self.username else []
+        parts += ["--askpass"] if self.has_password else []
+        return " ".join(parts)
+
+    def config_set(self, name: str, value: str) -> str:
+        """Return how to change an option of the server, now and for good."""
+        line = f"{self.redis_cli} CONFIG SET {name} {value}"
+        return f"{line}\nand in redis.conf, for its next start: {name} {value}"
 
 
 @dataclass(frozen=True, kw_only=True)

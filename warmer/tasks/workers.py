@@ -6,20 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import current_app
 
 from warmer.conf import conf
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
-from warmer.stores import Place
+from warmer.stores import Place, Server
 from warmer.tasks import broker
 from warmer.tasks.broker import BrokerUnavailable, app_name
-
-if TYPE_CHECKING or find_spec("redis"):
-    from warmer.stores.inspection import Server
 
 # An idle worker answers in milliseconds. Celery cannot know which answer is the last, so it always waits.
 OTHERS_SECONDS = 0.2
