@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from warmer import invalidation
-from warmer.admin import base
+from warmer.admin import base, health
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, UnknownJob, WarmerError
@@ -34,12 +34,9 @@ STILL = "Deploys, commands and users still warm it, and changes still invalidate
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The result of an action on one job.
+    """The result of an action on one job, as text for the user and the admin log.
 
-    Attributes:
-        text: the message for the user and the admin log. The admin capitalizes it, so it does not start with
-            the name of a job.
-        run: the run that performs it.
+    The admin capitalizes the text, so it does not start with the name of a job.
     """
 
     text: str
@@ -49,14 +46,8 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """An action on jobs.
+    """An action on jobs. One that deletes has a question to confirm, about "this job" or "these jobs"."""
 
-    Attributes:
-        perform: performs it for a user and a job.
-        question: the question to confirm an action that deletes, with a place for "this job" or "these jobs".
-    """
-
-    name: str
     label: str
     permission: str
     perform: Callable[..., Done]
@@ -85,8 +76,11 @@ def _invalidate(_user: Any, spec: JobSpec, *, text: str | None = None) -> Done:
         JobObservation.objects.filter(job=spec.name).update(observed_at=None, error="", sampled=0, no_value=0)
     if is_done:
         return Done(text=f"Invalidated {what}.")
+    # Only a worker finds every key of a job; anything else has to wait because the cache does not answer.
+    is_for_worker = text is None and spec.keyed and not health.unanswered(health.ask_caches([spec]))
     later = f"Recorded: a worker invalidates {what}, within a second if the cache answers."
-    return Done(text=f"{later} Until then readers may see old values.", level=messages.WARNING)
+    level = messages.INFO if is_for_worker else messages.WARNING
+    return Done(text=f"{later} Until then readers may see old values.", level=level)
 
 
 def _switch(_user: Any, spec: JobSpec, *, on: bool) -> Done:
@@ -114,35 +108,26 @@ def _warm_key(_user: Any, spec: JobSpec, *, text: str) -> Done:
     return Done(text=f"Not warmed: {key}: {why}", level=messages.ERROR)
 
 
-_ALL_ACTIONS = (
-    Action(name="warm", label="Warm now", permission=base.WARM, perform=warm),
-    Action(name="audit", label="Audit", permission=base.AUDIT, perform=_audit),
-    Action(
-        name="repair",
-        label="Audit and repair",
-        permission=base.INVALIDATE,
-        perform=partial(_audit, repair=True),
-    ),
-    Action(name="pause", label="Pause", permission=base.PAUSE, perform=partial(_switch, on=False)),
-    Action(name="resume", label="Resume", permission=base.PAUSE, perform=partial(_switch, on=True)),
-    Action(
-        name="invalidate",
+_repair, _pause, _resume = partial(_audit, repair=True), partial(_switch, on=False), partial(_switch, on=True)
+ACTIONS = {
+    "warm": Action(label="Warm now", permission=base.WARM, perform=warm),
+    "audit": Action(label="Audit", permission=base.AUDIT, perform=_audit),
+    "repair": Action(label="Audit and repair", permission=base.INVALIDATE, perform=_repair),
+    "pause": Action(label="Pause", permission=base.PAUSE, perform=_pause),
+    "resume": Action(label="Resume", permission=base.PAUSE, perform=_resume),
+    "invalidate": Action(
         label="Invalidate",
         permission=base.INVALIDATE,
         perform=_invalidate,
         question="This deletes every key of {} from the cache. Until a key is warm again, its next "
         "read loads it from the database.",
     ),
-)
-ACTIONS = {action.name: action for action in _ALL_ACTIONS if base.schedule or action.permission != base.PAUSE}
+}
+if base.schedule is None:
+    del ACTIONS["pause"], ACTIONS["resume"]
 KEY_ACTIONS = {
-    "warm_key": Action(name="warm_key", label="Warm this key", permission=base.WARM, perform=_warm_key),
-    "invalidate_key": Action(
-        name="invalidate_key",
-        label="Invalidate this key",
-        permission=base.INVALIDATE,
-        perform=_invalidate,
-    ),
+    "warm_key": Action(label="Warm this key", permission=base.WARM, perform=_warm_key),
+    "invalidate_key": Action(label="Invalidate this key", permission=base.INVALIDATE, perform=_invalidate),
 }
 
 
@@ -152,15 +137,12 @@ def allowed(user: Any, among: Mapping[str, Action] = ACTIONS) -> dict[str, Actio
 
 
 def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpResponse:
-    """Perform the action that a form requests, on the jobs that it names.
+    """Perform the action that a form requests, on the jobs that it names, after `render` asked to confirm it.
 
     Its field `action` is "ACTION", for the jobs in the field `job`, or "ACTION JOB"; `ALL` is every job.
-
-    Args:
-        render: renders the page that asks for confirmation.
     """
     name, _, job = request.POST.get("action", "").partition(" ")
-    action = _permitted(request, ACTIONS.get(name))
+    action = permitted(request, ACTIONS.get(name))
     names = list(jobs) if job == ALL else [job] if job else request.POST.getlist("job")
     back = redirect(request.get_full_path())
     try:
@@ -173,9 +155,14 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
         return back
     if action.question and "confirmed" not in request.POST:
         known = JobObservation.objects.in_bulk([spec.name for spec in specs], field_name="job")
-        context = {"title": f"{action.label}: are you sure?", "action": action, "why": base.reason(request)}
-        context["question"] = action.question.format("this job" if len(specs) == 1 else "these jobs")
-        context["observed"] = [(spec, known.get(spec.name)) for spec in specs]
+        context = {
+            "title": f"{action.label}: are you sure?",
+            "question": action.question.format("this job" if len(specs) == 1 else "these jobs"),
+            "observed": [(spec, known.get(spec.name)) for spec in specs],
+            "name": name,
+            "label": action.label,
+            "why": base.reason(request),
+        }
         return render(request, "admin/warmer/confirm.html", context)
     runs = perform(request, action, specs)
     if not runs or not request.user.has_perm(base.VIEW_RUNS):
@@ -187,11 +174,7 @@ def act(request: HttpRequest, render: Callable[..., HttpResponse]) -> HttpRespon
 def perform(
     request: HttpRequest, action: Action, specs: Sequence[JobSpec], **options: Any
 ) -> list[WarmingRun]:
-    """Perform an action on jobs, log it, and show the results; return the runs that perform it.
-
-    Args:
-        options: what else the action needs, e.g. a key of the job.
-    """
+    """Perform an action on jobs, log it, and show the results; return the runs that perform it."""
     done = []
     for spec in specs:
         try:
@@ -207,23 +190,15 @@ def perform(
     return [each.run for each in done if each.run is not None]
 
 
-def act_on_key(request: HttpRequest, spec: JobSpec) -> None:
-    """Perform the action that a form requests, on the key of the id in its field `id`."""
-    action = _permitted(request, KEY_ACTIONS[request.POST["action"]])
-    perform(request, action, [spec], text=request.POST.get("id", ""))
-
-
-def _permitted(request: HttpRequest, action: Action | None) -> Action:
+def permitted(request: HttpRequest, action: Action | None) -> Action:
+    """Return an action that the user may perform; refuse the request if there is none."""
     if action is None or not request.user.has_perm(action.permission):
         raise PermissionDenied
     return action
 
 
 def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
-    """Look up a key of a job, in at most two round trips to its cache.
-
-    Args:
-        text: its id; ignored for a single job.
+    """Look up the key of an id entered by a user, in at most two round trips to its cache.
 
     Returns:
         The key, whether it is cached, the seconds `left` until it expires, its age, which includes a job's

@@ -50,22 +50,14 @@ SAVES = ("rdb_last_bgsave_status", "aof_last_write_status")
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """An item of the strip.
-
-    Attributes:
-        value: its status, in a few words.
-        detail: figures about it.
-        problem: what is wrong, in a sentence; empty if nothing is.
-        section: the section of the runbook for the problem.
-        is_warning: whether the problem may resolve itself.
-    """
+    """An item of the strip: its status in a few words, with figures, and what is wrong in a sentence."""
 
     label: str
     value: str
     detail: str = ""
     problem: str = ""
-    section: str = ""
-    is_warning: bool = False
+    section: str = ""  # of the runbook, for the problem
+    is_warning: bool = False  # the problem may resolve itself
 
     @property
     def level(self) -> str:
@@ -223,8 +215,8 @@ def _ask_workers() -> Callable[[], Answer[dict[str, list[str]]]]:
 
 
 def lacks_workers(queue: str) -> bool:
-    """Return whether no worker of a queue answers; False while it is unknown."""
-    found = _ask_workers()().value
+    """Return whether no worker of a queue answers; False while it is unknown, and without a broker."""
+    found = _ask_workers()().value if tasks.has_broker() else None
     return found is not None and not found.get(queue)
 
 

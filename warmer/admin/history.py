@@ -23,19 +23,13 @@ MARGIN_PERCENT = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A quantity that is drawn over time.
-
-    Attributes:
-        field: the attribute of an hour.
-        top: the upper end of the scale; None: the highest value.
-        lowest: the attribute with the lowest value within the hour, where `field` is the mean.
-    """
+    """A quantity that is drawn over time."""
 
     name: str
-    field: str
+    field: str  # of an hour
     text: Callable[[float], str]
-    top: float | None = None
-    lowest: str = ""
+    top: float | None = None  # the upper end of the scale; None: the highest value
+    lowest: str = ""  # the field with the lowest value within the hour, where `field` is the mean
     details: Callable[[JobHour], str] = lambda hour: ""
 
 

@@ -62,7 +62,8 @@ class JobAdmin(ReadOnlyAdmin):
         """Set the schedule of a job, or perform an action on it or on one of its keys."""
         action = request.POST.get("action")
         if action in actions.KEY_ACTIONS:
-            actions.act_on_key(request, row)
+            permitted = actions.permitted(request, actions.KEY_ACTIONS[action])
+            actions.perform(request, permitted, [row], text=request.POST.get("id", ""))
             return redirect(request.get_full_path())
         if action not in ("schedule", "reset"):
             return actions.act(request, self.render)
@@ -111,14 +112,14 @@ class JobAdmin(ReadOnlyAdmin):
             "span": span,
             "spans": list(history.SPANS),
             "found": None if id is None else actions.look_up(row, id),
-            "key_actions": actions.allowed(request.user, actions.KEY_ACTIONS).values(),
+            "key_actions": actions.allowed(request.user, actions.KEY_ACTIONS),
             "still": actions.STILL,
             "problem": problem,
             "current": current,
             "is_edited": current is not None and current.interval != row.every,
             "form": form,
             "entries": _log_entries(row.name),
-            "actions": [action for name, action in allowed.items() if name not in hidden],
+            "actions": {name: action for name, action in allowed.items() if name not in hidden},
         }
 
 

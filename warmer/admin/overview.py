@@ -34,27 +34,20 @@ LONG_QUEUED = timedelta(seconds=30)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A job on the overview.
-
-    Attributes:
-        state: one of `STATES`.
-        runs: its newest runs, newest first.
-        entry: its entry in beat.
-        pending: the number of its pending invalidations.
-    """
+    """A job on the overview."""
 
     spec: JobSpec
-    state: str
+    state: str  # one of `STATES`
     observation: JobObservation | None
-    runs: list[WarmingRun]
-    entry: Any
+    runs: list[WarmingRun]  # newest first
+    entry: Any  # in beat
     pending: int
     audit: CacheAudit | None
 
     @property
     def run(self) -> WarmingRun | None:
         """The newest run."""
-        return self.runs[0] if self.runs else None
+        return next(iter(self.runs), None)
 
     @property
     def paused(self) -> bool:
@@ -128,11 +121,7 @@ def overview(query: Mapping[str, str]) -> dict[str, Any]:
 
 
 class Table:
-    """Jobs as the pages show them.
-
-    Attributes:
-        states: the state of each job: the first of `STATES` that holds; "unknown" if none does.
-    """
+    """The states of jobs: of each the first of `STATES` that holds; and the rows of some of them."""
 
     def __init__(self, specs: Sequence[JobSpec], caches: health.Caches) -> None:
         names = [spec.name for spec in specs]

@@ -25,13 +25,7 @@ SHARED_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Generic[T]):
-    """The result of a query.
-
-    Attributes:
-        value: None if there is a problem.
-        problem: the kind of error, without addresses; empty if there is an answer.
-        failing_seconds: how long this process has not had an answer.
-    """
+    """The result of a query; or what kind of error it was, and for how long this process had no answer."""
 
     value: T | None = None
     problem: str = ""
@@ -84,10 +78,7 @@ _lock = Lock()
 def ask(name: str, function: Callable[[], T], *, late: float = 0.0) -> Callable[[], Answer[T]]:
     """Start a query, unless a page did so a moment ago; return a function that waits for its one answer.
 
-    Args:
-        name: identifies the query.
-        function: returns the answer; called in a thread.
-        late: if there is no answer in time, use one that is at most this many seconds old.
+    If there is no answer in time, one that is at most `late` seconds old serves.
     """
     deadline = monotonic() + PATIENCE_SECONDS
     with _lock:

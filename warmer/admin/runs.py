@@ -1,4 +1,4 @@
-"""The runs: their list and its export, and the page of each run, which follows its progress."""
+"""The runs and the audits: the list of each, the export of runs, and the page of each run and audit."""
 
 import csv
 from operator import itemgetter
@@ -15,25 +15,26 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from warmer import runs, tasks
+from warmer import runs
 from warmer.admin import base, health
 from warmer.admin.actions import Action, perform, warm
 from warmer.admin.base import JobFilter, ReadOnlyAdmin, log, url
 from warmer.declarations.registry import jobs
-from warmer.models import State, WarmingRun
+from warmer.models import CacheAudit, State, Verdict, WarmingRun
 from warmer.report import Outcome
 
 BATCHES_SHOWN = 50
 ERROR_LENGTH = 100
 PHASES = ("load", "encode", "write", "wait")
-RETRY = Action(name="retry", label="Retry", permission=base.WARM, perform=warm)
-_FIELDS = (
-    *("pk", "job", "trigger", "requested_by", "state"),
-    *("requested_at", "started_at", "finished_at", "took", "batches_done", "batches_total"),
+RETRY = Action(label="Retry", permission=base.WARM, perform=warm)
+# The columns of the export, and the attributes of those that are named otherwise.
+_COLUMNS = (
+    *("run", "job", "trigger", "requested_by", "state"),
+    *("requested_at", "started_at", "finished_at", "took_seconds", "batches_done", "batches_total"),
     *(outcome.value for outcome in Outcome),
-    *("queries", "seconds", "worker", "error"),
+    *("queries", "work_seconds", "worker", "error"),
 )
-_OTHER_NAMES = {"pk": "run", "took": "took_seconds", "seconds": "work_seconds"}
+_ATTRIBUTES = {"run": "pk", "took_seconds": "took", "work_seconds": "seconds"}
 # A spreadsheet interprets text that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -61,13 +62,13 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         except IncorrectLookupParameters:
             return HttpResponse("There is no such filter.", status=400)
         found = listed.order_by("-pk").defer("failures", "only_keys")[: base.CappedPaginator.cap]
-        rows = [{_OTHER_NAMES.get(name, name): getattr(run, name) for name in _FIELDS} for run in found]
+        rows = [{name: getattr(run, _ATTRIBUTES.get(name, name)) for name in _COLUMNS} for run in found]
         headers = {"Content-Disposition": f'attachment; filename="runs.{kind}"', "Cache-Control": "no-store"}
         if kind == "json":
             return JsonResponse(rows, safe=False, headers=headers)
         response = HttpResponse(content_type="text/csv; charset=utf-8", headers=headers)
         writer = csv.writer(response)
-        writer.writerow(_OTHER_NAMES.get(name, name) for name in _FIELDS)
+        writer.writerow(_COLUMNS)
         writer.writerows(map(_escaped, row.values()) for row in rows)
         return response
 
@@ -107,7 +108,9 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         return super().page(request, row) | {
             "may_cancel": request.user.has_perm(base.CANCEL) and not row.is_final,
             "may_retry": self._may_retry(request, row),
-            "lacks_workers": _lacks_workers(row),
+            "lacks_workers": row.state == State.QUEUED
+            and row.job in jobs
+            and health.lacks_workers(jobs[row.job].spec.queue),
             "percent": None if share is None else round(100 * share),
             "total_keys": report.keys,
             "keys_per_second": (report.keys - report.failed) / took if took else None,
@@ -143,6 +146,66 @@ class WarmingRunAdmin(ReadOnlyAdmin):
         return "" if run.took is None else f"{run.took:.2f} s"
 
 
+class WrongFilter(admin.SimpleListFilter):
+    """A filter by whether an audit found wrong keys."""
+
+    title, parameter_name = "wrong keys", "wrong"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "found"), ("no", "none")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        found = {"yes": {"wrong__gt": 0}, "no": {"wrong": 0}}
+        return queryset.filter(**found.get(self.value() or "", {}))
+
+
+@admin.register(CacheAudit)
+class CacheAuditAdmin(ReadOnlyAdmin):
+    """The list and the pages of audits."""
+
+    list_display = ("id", "job_link", "trigger", "result", "keys", "finished_at")
+    list_filter = (JobFilter, WrongFilter, "trigger")
+    page_template = "admin/warmer/audit.html"
+    counted = tuple(Verdict)
+
+    def page(self, request: HttpRequest, row: CacheAudit) -> dict[str, Any]:
+        """Return the context of an audit's page."""
+        may_repair = request.user.has_perm(base.INVALIDATE) and row.job in jobs
+        return super().page(request, row) | {
+            "may_repair": may_repair and row.wrong > row.repaired,
+            "wrong_keys": self.with_pages(request, row, row.wrong_keys),
+            "failures": self.with_pages(request, row, row.failures),
+        }
+
+    @admin.display(description="result")
+    def result(self, audit: CacheAudit) -> SafeString:
+        """How many keys are right, and what this implies for all keys."""
+        mark = "warmer-warning" if audit.needs_attention else ""
+        text = '<span class="{}">{}</span> <span class="warmer-quiet">{}</span>'
+        return format_html(text, mark, audit_result(audit), audit_confidence(audit))
+
+
+def audit_result(audit: CacheAudit) -> str:
+    """Return the result of an audit, e.g. "99 of 100 right"."""
+    if compared := audit.right + audit.wrong:
+        return f"{audit.right:,} of {compared:,} right"
+    return f"{audit.missing:,} missing" if audit.missing else "nothing compared"
+
+
+def audit_details(audit: CacheAudit) -> str:
+    """Return an audit's other counts and its confidence: "1 missing; 95 % confidence: at least 97 %"."""
+    compared = audit.right + audit.wrong
+    names = ("wrong", "repaired", "missing", "failed") if compared else ("failed",)
+    found = ", ".join(base.counts(audit, (name,)) for name in names if getattr(audit, name))
+    return "; ".join(text for text in (found, audit_confidence(audit)) if text)
+
+
+def audit_confidence(audit: CacheAudit) -> str:
+    """Return what a sample of right keys implies for all; nothing if every key was compared, or none."""
+    is_sample = audit.right and not audit.wrong and not audit.whole
+    return f"95 % confidence: {audit.share}" if is_sample else ""
+
+
 def _progress(run: WarmingRun) -> float | None:
     """Return the progress of a run: by batches or, until their number is known, by the last run's keys."""
     if run.state == State.COMPLETE:
@@ -154,12 +217,6 @@ def _progress(run: WarmingRun) -> float | None:
     alike = WarmingRun.objects.filter(job=run.job, state=State.COMPLETE, only_missing=run.only_missing)
     last = alike.filter(pk__lt=run.pk, only_keys__isnull=run.only_keys is None).first()
     return min(0.99, run.report.keys / last.report.keys) if last and last.report.keys else None
-
-
-def _lacks_workers(run: WarmingRun) -> bool:
-    """Return whether a run is queued, and no worker answers that could take it."""
-    is_queued = run.state == State.QUEUED and run.job in jobs and tasks.has_broker()
-    return is_queued and health.lacks_workers(jobs[run.job].spec.queue)
 
 
 def _escaped(value: Any) -> Any:

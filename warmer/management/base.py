@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import shutil
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
@@ -10,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
 from warmer.declarations.registry import jobs
@@ -20,7 +21,8 @@ from warmer.humanize import duration, percent
 from warmer.report import describe
 from warmer.stores import why_unusable
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+# The last two are those of a process that SIGINT or SIGPIPE ends.
+FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
 # The prefixes of the names of columns with a share of 0 to 1.
 SHARES = ("share", "hit_rate")
 DOCTOR = "See 'manage.py cache_doctor'."
@@ -28,15 +30,10 @@ NO_JOBS = "No jobs are declared: add one with @warm in an app's warming.py."
 
 
 class WarmerCommand(BaseCommand):
-    """A command that reports an unusable cache, an error of warmer or a database error in one line.
+    """A command that reports an unusable cache, an error of warmer or a database error in one line."""
 
-    Attributes:
-        undone: what an unavailable cache left undone, for the message.
-        interrupted: what goes on after Ctrl-C, for the message.
-    """
-
-    undone = ""
-    interrupted = ""
+    undone = ""  # what an unavailable cache left undone, for the message
+    interrupted = ""  # what goes on after Ctrl-C, for the message
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -54,12 +51,15 @@ class WarmerCommand(BaseCommand):
         super().check(*args, **kwargs)
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run the command from a shell; Ctrl-C ends it with one line instead of a traceback."""
+        """Run the command from a shell; neither Ctrl-C nor the end of a pipe's reader is a traceback."""
         try:
             super().run_from_argv(argv)
         except KeyboardInterrupt:
             self.stderr.write(f"\nInterrupted. {self.interrupted}".rstrip())
             sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at the end
+            sys.exit(UNREAD)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command; report errors that an operator can fix in one line each."""
@@ -83,37 +83,24 @@ class WarmerCommand(BaseCommand):
     def print_rows(
         self, rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = (), empty: str = NO_JOBS
     ) -> None:
-        """Print rows as a table with their keys as its header."""
-        self.stdout.write(readable_table(rows, hidden=hidden) if rows else empty)
+        """Print rows as a table."""
+        self.stdout.write(table(rows, hidden=hidden) if rows else empty)
 
-
-class Progress:
-    """A line on a terminal that shows the progress; draws nothing elsewhere."""
-
-    def __init__(self, stream: OutputWrapper) -> None:
-        self._stream = stream
-
-    def show(self, text: str) -> None:
-        """Replace the line; an empty text removes it, so that the next output starts on a clean line."""
-        if self._stream.isatty():
+    def show_progress(self, text: str) -> None:
+        """Replace the line of progress on a terminal; an empty text removes it before other output."""
+        if self.stdout.isatty():
             width = shutil.get_terminal_size().columns - 1
-            self._stream.write(f"\r\x1b[K{text[:width]}", ending="")
-            self._stream.flush()
+            self.stdout.write(f"\r\x1b[K{text[:width]}", ending="")
+            self.stdout.flush()
 
 
-def readable_table(rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = ()) -> str:
-    """Return plain data as a table, with formatted `_seconds` and shares, and "yes" and "no"."""
-    names = [name for name in rows[0] if name not in hidden]
-    header = [name.removesuffix("_seconds") for name in names]
-    return table(header, [[_readable(name, row[name]) for name in names] for row in rows])
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows as aligned text, with numbers on the right and None as an empty cell."""
+def table(rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = ()) -> str:
+    """Return rows as aligned text with their keys as its header, and numbers on the right."""
     columns = []
-    for name, *cells in zip(header, *rows, strict=True):
+    for name in (name for name in rows[0] if name not in hidden):
+        cells = [_readable(name, row[name]) for row in rows]
         is_numeric = all(isinstance(cell, int | float | None) for cell in cells)
-        texts = [name, *map(_cell, cells)]
+        texts = [name.removesuffix("_seconds"), *map(_text, cells)]
         width = max(map(len, texts))
         aligned = [text.rjust(width) if is_numeric else text.ljust(width) for text in texts]
         columns.append([aligned[0], "-" * width, *aligned[1:]])
@@ -147,6 +134,7 @@ def number(kind: type[int] | type[float], least: float, most: float) -> Callable
 
 
 def _readable(name: str, value: Any) -> Any:
+    """Return a value as text if it is a time, a share, or true or false."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is not None and name.endswith("_seconds"):
@@ -154,9 +142,7 @@ def _readable(name: str, value: Any) -> Any:
     return percent(value) if value is not None and name.startswith(SHARES) else value
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _text(cell: Any) -> str:
+    if isinstance(cell, float):
+        return f"{cell:,.2f}"
+    return "" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell

@@ -11,7 +11,6 @@ from warmer import tasks
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.humanize import counted
-from warmer.management.base import Progress
 from warmer.models import State, Trigger, WarmingRun
 from warmer.report import Report
 from warmer.runs import Opened
@@ -26,25 +25,13 @@ REAP_SECONDS = 5.0
 
 @dataclass(kw_only=True)
 class RunWatcher:
-    """The runs of one command.
-
-    Args:
-        specs: the jobs, in the order in which they are warmed.
-        trigger: the trigger of the runs.
-        only_missing: skip keys that are already cached.
-        deadline: the `time.monotonic()` at which to give up, or None.
-        progress: shows the progress.
-        say: prints a line.
-
-    Attributes:
-        runs: the runs requested so far, by job.
-    """
+    """The runs of one command, by job; `say` prints a line, and `show_progress` replaces one."""
 
     specs: list[JobSpec]
     trigger: Trigger
     only_missing: bool
-    deadline: float | None
-    progress: Progress
+    deadline: float  # a `time.monotonic()`
+    show_progress: Callable[[str], None]
     say: Callable[[str], None]
     runs: dict[str, WarmingRun] = field(default_factory=dict)
     _reported: set[int] = field(default_factory=set)
@@ -52,14 +39,13 @@ class RunWatcher:
     @property
     def is_out_of_time(self) -> bool:
         """Whether the deadline has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return time.monotonic() >= self.deadline
 
     def request(self) -> None:
         """Queue every run for the workers, until the deadline."""
         for spec in self.specs:
-            if self.is_out_of_time:
-                break
-            self._add(tasks.request_run(spec.name, self.trigger, only_missing=self.only_missing))
+            if not self.is_out_of_time:
+                self._add(tasks.request_run(spec.name, self.trigger, only_missing=self.only_missing))
         self._refresh()
 
     def execute(self) -> None:
@@ -77,7 +63,7 @@ class RunWatcher:
             def progress(report: Report) -> None:
                 nonlocal total
                 total += report
-                self.progress.show(f"{total.job}: {counted(total.keys, 'key')}")
+                self.show_progress(f"{total.job}: {counted(total.keys, 'key')}")
 
             execute(spec, run, worker=worker, deadline=self.deadline, progress=progress)
             self._refresh()
@@ -87,14 +73,17 @@ class RunWatcher:
         reap_at = time.monotonic() + REAP_SECONDS
         while True:
             self._refresh()
-            if self.is_out_of_time or all(run.is_final for run in self.runs.values()):
+            runs = self.runs.values()
+            ended = sum(run.is_final for run in runs)
+            if self.is_out_of_time or ended == len(runs):
                 break
-            self._draw()
+            keys = counted(sum(run.report.keys for run in runs), "key")
+            self.show_progress(f"{ended} of {counted(len(runs), 'job')}, {keys}")
             time.sleep(POLL_SECONDS)
             if time.monotonic() >= reap_at:
                 ledger.close_stalled()
                 reap_at = time.monotonic() + REAP_SECONDS
-        self.progress.show("")
+        self.show_progress("")
 
     def incomplete(self, *, waited: bool) -> list[str]:
         """Return the required jobs that are not complete or, if the command did not wait, not requested."""
@@ -118,14 +107,13 @@ class RunWatcher:
 
     def _add(self, opened: Opened) -> WarmingRun:
         run = opened.run
+        joined = f"run {run.pk} ({run.trigger})"
         if opened.joined and (found := difference(run.cache, jobs[run.job].spec.cache)):
-            self.say(
-                f"{run.job}: run {run.pk} ({run.trigger}) has not ended, and is for another cache: {found}"
-            )
+            self.say(f"{run.job}: {joined} has not ended, and is for another cache: {found}")
             return run
         self.runs[run.job] = run
         if opened.joined:
-            self.say(f"{run.job}: joined run {run.pk} ({run.trigger})")
+            self.say(f"{run.job}: joined {joined}")
         return run
 
     def _refresh(self) -> None:
@@ -135,15 +123,9 @@ class RunWatcher:
         for run in self.runs.values():
             if run.is_final and run.pk not in self._reported:
                 self._reported.add(run.pk)
-                self.progress.show("")
+                self.show_progress("")
                 keys = counted(run.report.keys, "key")
                 # The first key's error follows the table, as do those of other keys.
                 error, first, _ = run.error.partition("; the first: ")
                 error = f": {error}{'.' if first else ''}" if error else ""
                 self.say(f"{run.job}: {run.state}, {keys} in {run.took or 0:.2f} s{error}")
-
-    def _draw(self) -> None:
-        runs = self.runs.values()
-        ended = sum(run.is_final for run in runs)
-        keys = sum(run.report.keys for run in runs)
-        self.progress.show(f"{ended} of {counted(len(runs), 'job')}, {counted(keys, 'key')}")

@@ -17,15 +17,15 @@ BEAT_SAVES = timedelta(minutes=4)
 
 # Django imports this module in every project, even in one without the admin.
 if apps.is_installed("django.contrib.admin"):
-    from warmer.admin import audits, base, history
+    from warmer.admin import base, history, runs
     from warmer.admin.overview import warmer_overview
 
     register.simple_tag(takes_context=True)(warmer_overview)
     register.filter("sparkline", history.sparkline)
     register.filter("name", base.job_name)
     register.filter("state", base.state)
-    register.filter("audit_result", audits.audit_result)
-    register.filter("audit_details", audits.audit_details)
+    register.filter("audit_result", runs.audit_result)
+    register.filter("audit_details", runs.audit_details)
 
 
 def until(time: datetime) -> str:

@@ -121,13 +121,25 @@ def test_cache__away__fails_a_run_and_records_an_invalidation(olga: Client, redi
     redis_server.start()
 
 
+@pytest.mark.parametrize(("is_down", "level"), [(False, "info"), (True, "warning")])
+def test_invalidate__left_to_a_worker_warns_only_if_the_cache_does_not_answer(
+    olga: Client, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, is_down: bool, level: str
+) -> None:
+    monkeypatch.setattr("warmer.tasks.request_pending", lambda: None)
+    if is_down:
+        redis_server.stop()
+    (message,) = get_messages(act(olga, "invalidate posts", confirmed="yes").wsgi_request)
+    assert message.level_tag == level
+    assert waiting() == [("post:{id}", None)]
+
+
 def test_invalidate__in_the_transaction_of_a_request(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr("warmer.tasks.request_pending", lambda: asked.append(connection.in_atomic_block))
     with transaction.atomic():
         answer = act(operator, "invalidate", "popular_posts", "posts", confirmed="yes")
         assert len(waiting()) == 2
-    assert [each.level_tag for each in get_messages(answer.wsgi_request)] == ["warning", "warning"]
+    assert [each.level_tag for each in get_messages(answer.wsgi_request)] == ["warning", "info"]
     assert ("post:{id}", None) in waiting()  # a worker sweeps
     assert asked == [False]
 

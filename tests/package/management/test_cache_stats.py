@@ -201,6 +201,16 @@ def test_watch__refreshes_until_ctrl_c(args: tuple[str, ...], alias: str) -> Non
     assert (process.returncode, errors) == (0, "")
 
 
+@pytest.mark.usefixtures("redis_client")
+def test_watch__ends_quietly_when_nobody_reads_on() -> None:
+    """As with `| head`."""
+    with program("cache_stats", "--watch", "0.5") as process:
+        out, errors = cast(Any, process.stdout), cast(Any, process.stderr)
+        out.readline()
+        out.close()
+        assert (process.wait(timeout=60), errors.read()) == (141, "")
+
+
 def test_server__that_is_full_is_shown_with_its_memory(redis_client: Redis) -> None:
     redis_client.config_set("maxmemory", 1)
     try:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management.base import OutputWrapper
 
 from tests.support.commands import Terminal, execute
 from tests.support.fixtures import Python
-from warmer.management.base import Progress, number, table
+from warmer.management.base import WarmerCommand, number, table
 
 COMMANDS = ["warm_cache", "cache_audit", "cache_stats", "cache_benchmark", "warm_schedule"]
 
@@ -116,8 +115,9 @@ def test_number__refused(text: str) -> None:
 
 
 def test_table__aligns_numbers_right_and_leaves_none_empty() -> None:
-    rows = [["posts", 7, 0.5, "ok", 5], ["user_profiles", 123456, None, "incomplete", "text"]]
-    assert table(["job", "keys", "seconds", "state", "mixed"], rows).splitlines() == [
+    names = ["job", "keys", "seconds", "state", "mixed"]
+    cells = [["posts", 7, 0.5, "ok", 5], ["user_profiles", 123456, None, "incomplete", "text"]]
+    assert table([dict(zip(names, each, strict=True)) for each in cells]).splitlines() == [
         "job               keys  seconds  state       mixed",
         "-------------  -------  -------  ----------  -----",
         "posts                7     0.50  ok          5",
@@ -128,7 +128,7 @@ def test_table__aligns_numbers_right_and_leaves_none_empty() -> None:
 def test_progress__stays_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     terminal = Terminal()
-    line = Progress(OutputWrapper(terminal))
-    line.show("a" * 100)
-    line.show("")
+    command = WarmerCommand(stdout=terminal)
+    command.show_progress("a" * 100)
+    command.show_progress("")
     assert terminal.getvalue() == f"\r\x1b[K{'a' * 59}\r\x1b[K"

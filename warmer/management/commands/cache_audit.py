@@ -18,7 +18,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, WarmerError
 from warmer.humanize import by_reason, counted
 from warmer.invalidation import captures_by_triggers
-from warmer.management.base import USAGE, Progress, WarmerCommand, chosen_specs, number
+from warmer.management.base import USAGE, WarmerCommand, chosen_specs, number
 from warmer.models import CacheAudit, Trigger
 from warmer.monitoring import audit
 from warmer.report import describe
@@ -53,10 +53,9 @@ class Command(WarmerCommand):
 
     def _audit(self, specs: list[JobSpec], options: dict[str, Any]) -> list[CacheAudit]:
         audits: list[CacheAudit] = []
-        line = Progress(self.stdout)
 
         def progress(found: CacheAudit) -> None:
-            line.show(f"{found.job}: {counted(found.sampled, 'key')}, {found.wrong} wrong")
+            self.show_progress(f"{found.job}: {counted(found.sampled, 'key')}, {found.wrong} wrong")
 
         chosen = {name: options[name] for name in ("sample", "seed", "repair")}
         for spec in specs:
@@ -67,7 +66,7 @@ class Command(WarmerCommand):
                 why = str(error) if isinstance(error, StoreUnavailable) else describe(error)
                 found = CacheAudit(job=spec.name, started_at=timezone.now(), whole=False, error=why)
             audits.append(found)
-        line.show("")
+        self.show_progress("")
         return audits
 
     def _print(self, audits: list[CacheAudit], *, repair: bool) -> None:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from warmer.doctor.stats import collect
 from warmer.humanize import by_reason, counted, duration, local, percent, size
-from warmer.management.base import WarmerCommand, number, readable_table
+from warmer.management.base import WarmerCommand, number, table
 
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
@@ -72,7 +72,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         empty = [name for name in rows[0] if all(row[name] in unknown for row in rows)]
         if not any(row["no_value"] for row in rows):
             empty.append("no_value")
-        yield readable_table(rows, hidden=empty)
+        yield table(rows, hidden=empty)
         yield ""
     failed = [(job["job"], job["error"]) for job in found["jobs"] if job["error"]]
     yield from (f"Failed: {line}\n" for line in by_reason(failed))

@@ -5,6 +5,7 @@ required job did not complete, or its cache stores nothing; 2 usage error; 3 tim
 """
 
 import logging
+import math
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.filling.loading import Batches
 from warmer.humanize import by_reason
-from warmer.management.base import FAILED, USAGE, Progress, WarmerCommand, chosen_specs, number
+from warmer.management.base import FAILED, USAGE, WarmerCommand, chosen_specs, number
 from warmer.management.run_watcher import OUT_OF_TIME, RunWatcher
 from warmer.models import Trigger, WarmingRun
 from warmer.report import Outcome, describe
@@ -48,23 +49,19 @@ class Command(WarmerCommand):
         what.add_argument("--dry-run", action="store_true", help="show what would be warmed and exit")
         no_wait = "queue the runs and exit, even if no worker answers"
         what.add_argument("--no-wait", action="store_true", help=no_wait)
-        parser.add_argument(
-            "--timeout", type=number(float, 0.001, 1_000_000), metavar="SECONDS", help="give up after SECONDS"
-        )
+        seconds: dict[str, Any] = {"type": number(float, 0.001, 1_000_000), "metavar": "SECONDS"}
+        parser.add_argument("--timeout", **seconds, default=math.inf, help="give up after SECONDS")
         parser.add_argument("--only-missing", action="store_true", help="skip keys that are already cached")
-        parser.add_argument(
-            "--trigger",
-            choices=[Trigger.COMMAND.value, Trigger.DEPLOY.value],
-            default=Trigger.COMMAND.value,
-            help="the recorded trigger of the runs; default: command",
-        )
+        triggers = [Trigger.COMMAND.value, Trigger.DEPLOY.value]
+        help = "the recorded trigger of the runs; default: command"
+        parser.add_argument("--trigger", choices=triggers, default=triggers[0], help=help)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["no_wait"] and options["inline"]:
             raise CommandError("--no-wait needs workers: do not use it with --inline.", returncode=USAGE)
         specs = chosen_specs(options["jobs"])
         if options["list"]:
-            self._list(specs, as_json=options["json"])
+            self._list(specs, options)
         elif options["dry_run"]:
             plans = [_planned(spec) for spec in specs]
             if options["json"]:
@@ -75,24 +72,22 @@ class Command(WarmerCommand):
         else:
             self._warm(specs, options)
 
-    def _list(self, specs: list[JobSpec], *, as_json: bool) -> None:
+    def _list(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
         last = WarmingRun.objects.latest_per_job(spec.name for spec in specs)
         rows = [_job_row(spec, last.get(spec.name)) for spec in specs]
-        if as_json:
+        if options["json"]:
             self.print_json(rows)
-            return
-        for row in rows:
-            row["last run"] = row["last_run"]["state"] if row["last_run"] else "never"
-        self.print_rows(rows, hidden=["last_run"])
+        else:
+            shown = [row | {"last run": (row["last_run"] or {"state": "never"})["state"]} for row in rows]
+            self.print_rows(shown, hidden=["last_run"])
 
     def _warm(self, specs: list[JobSpec], options: dict[str, Any]) -> None:
-        timeout = options["timeout"]
         watcher = RunWatcher(
             specs=specs,
             trigger=Trigger(options["trigger"]),
             only_missing=options["only_missing"],
-            deadline=None if timeout is None else time.monotonic() + timeout,
-            progress=Progress(self.stdout),
+            deadline=time.monotonic() + options["timeout"],
+            show_progress=self.show_progress,
             say=(lambda line: None) if options["json"] else self.stdout.write,
         )
         caches = {spec.cache: spec.store for spec in specs}
@@ -169,7 +164,12 @@ class Command(WarmerCommand):
 
 
 def _job_row(spec: JobSpec, last: WarmingRun | None) -> dict[str, Any]:
-    data = {
+    run = None
+    if last is not None:
+        names = ("requested_at", "started_at", "finished_at")
+        moments = {name: moment.isoformat() if (moment := getattr(last, name)) else None for name in names}
+        run = {"run": last.pk, "state": last.state, "trigger": last.trigger, **moments, "seconds": last.took}
+    return {
         "job": spec.name,
         "key": str(spec.key),
         "required": spec.required,
@@ -177,14 +177,8 @@ def _job_row(spec: JobSpec, last: WarmingRun | None) -> dict[str, Any]:
         "timeout_seconds": spec.timeout.total_seconds(),
         "cache": spec.cache,
         "queue": spec.queue,
-        "last_run": None,
+        "last_run": run,
     }
-    if last is not None:
-        names = ("requested_at", "started_at", "finished_at")
-        moments = {name: moment.isoformat() if (moment := getattr(last, name)) else None for name in names}
-        run = {"run": last.pk, "state": last.state, "trigger": last.trigger, **moments, "seconds": last.took}
-        data["last_run"] = run
-    return data
 
 
 def _run_row(spec: JobSpec, run: WarmingRun | None) -> dict[str, Any]:
