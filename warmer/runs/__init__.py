@@ -7,6 +7,7 @@ from warmer.runs.lifecycle import (
     close_stalled,
     expect,
     fail,
+    finish_if_done,
     is_current,
     open_run,
     record_batches,

@@ -163,7 +163,7 @@ def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: st
         if current is None or not new:
             return 0
         _add(current, sum((reports[number] for number in new), Report(job=run.job)), batches=len(new))
-    _finish_if_done(current)
+    finish_if_done(current)
     return len(new)
 
 
@@ -179,7 +179,7 @@ def expect(run: WarmingRun, *, batches: int, report: Report) -> bool:
             return False
         current.batches_total = batches
         _add(current, report, batches=0)
-    _finish_if_done(current)
+    finish_if_done(current)
     return True
 
 
@@ -250,7 +250,7 @@ def close_stalled(job: str | None = None) -> int:
     return expired + lost
 
 
-def _finish_if_done(run: WarmingRun) -> None:
+def finish_if_done(run: WarmingRun) -> None:
     """End a run if its batches are all counted."""
     if run.batches_done != run.batches_total:
         return

@@ -186,6 +186,8 @@ def _warm_lane(task: Task, run_id: int, attempt: int, first: int, last: int) -> 
             if _sent(spec, run, first, last):
                 return
             until = time.monotonic() + AGAIN_SECONDS
+    for run in WarmingRun.objects.active().filter(pk=run_id, attempt=attempt):
+        runs.finish_if_done(run)  # the worker that counted the last batch may have been killed before
     logger.info("Batches %s to %s of run %s are no longer wanted: dropped", first, last, run_id)
 
 

@@ -17,7 +17,7 @@ from tests.package.tasks.conftest import AWAY, Messages, away, start, work, work
 from warmer import jobs, runs, tasks, warm_many
 from warmer.conf import conf
 from warmer.models import State, Trigger, WarmingRun
-from warmer.runs import batch_queue
+from warmer.runs import batch_queue, lifecycle
 from warmer.runs.execution import execute
 from warmer.tasks import request_run
 
@@ -144,6 +144,20 @@ def test_warm_batch__that_was_killed_before_it_sent_for_the_rest_is_delivered_ag
         work(run, 1, 3)
     work(run, 1, 3)  # it was not acknowledged
     assert (run.batches_done, run.written, run.failed, messages) == (2, 8, 0, [(run.pk, 1, 3, 3)])
+
+
+def test_warm_batch__delivered_again_ends_a_run_whose_last_worker_was_killed(
+    job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(job)
+    with monkeypatch.context() as killed:
+        killed.setattr(lifecycle, "finish_if_done", partial(away, error=SystemExit()))
+        with pytest.raises(SystemExit):
+            work(run, 1, 3)
+    run.refresh_from_db()
+    assert (run.state, run.batches_done) == (State.RUNNING, 3)
+    work(run, 1, 3)
+    assert (run.state, run.written) == (State.COMPLETE, 10)
 
 
 def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, messages: Messages) -> None:
