@@ -96,7 +96,13 @@ def test_e004__queue_that_celery_does_not_know(celery_conf: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    ("address", "says"), [("redsi://host/0", "Did you mean redis?"), ("redis://:pass/word@host/0", "cannot be parsed")]
+    ("address", "says"),
+    [
+        ("redsi://host/0", "Did you mean redis?"),
+        ("redis://:pass/word@host/0", "cannot be parsed"),
+        ("rediss//host/0", "cannot be parsed"),
+        ("redis://host/0;redis:/other/0", "cannot be parsed"),
+    ],
 )
 def test_w017__broker_that_celery_cannot_use(celery_conf: dict[str, Any], address: str, says: str) -> None:
     celery_conf |= {"task_always_eager": False}

@@ -118,6 +118,8 @@ def bounded() -> Any:
     try:
         connection = current_app.connection_for_write(connect_timeout=BROKER_SECONDS)
         is_redis = connection.transport.driver_type == "redis"
+        if any("/" in host and "://" not in host for host in connection.alt or [connection.hostname or ""]):
+            raise ValueError  # e.g. "redis//host", which kombu takes for the host of an AMQP broker
     except (KeyError, ImportError) as error:  # e.g. "No such transport: unix"
         raise BrokerUnavailable(f"The broker's address cannot be used: {describe(error)}") from None
     except ValueError:  # its text may contain a part of the password
