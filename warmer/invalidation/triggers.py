@@ -4,7 +4,7 @@ Installing only widens: what another release or service needs stays. `prune` and
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import ModuleType
@@ -19,7 +19,7 @@ from warmer.invalidation.apply import floors
 from warmer.invalidation.records import TABLE, are_kept, captures_by_triggers, forget_tables, visit
 from warmer.invalidation.sources import sources
 from warmer.invalidation.trigger_sql import postgresql, sqlite
-from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Installed, literal, split_name
+from warmer.invalidation.trigger_sql.definition import EVENTS, Definition, Installed, literal
 from warmer.report import describe
 from warmer.signals import triggers_changed
 
@@ -150,12 +150,11 @@ def prune(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses it.
     """
-    vendor, connection = _vendor(using), connections[using]
-    unwanted = vendor.find_all(connection) - {split_name(wanted.table)[1] for wanted, _ in _compare(using)}
     # A renamed table and the one that has its name now share a function, and lose their triggers together.
     with transaction.atomic(using=using):
-        dropped = _run(using, {table: vendor.drop(connection, table) for table in unwanted})
-        return [*dropped, *_run(using, _steps(using, _compare(using), exactly=True))]
+        wanted = {wanted.table for wanted, _ in _compare(using)}
+        drops = {table: drop for table, drop in _drops(using).items() if table not in wanted}
+        return [*_run(using, drops), *_run(using, _steps(using, _compare(using), exactly=True))]
 
 
 def remove(using: str) -> list[str]:
@@ -164,11 +163,13 @@ def remove(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses it.
     """
-    vendor, connection = _vendor(using), connections[using]
-    # `find_all` finds none in a schema that only `db_table` names.
-    captured = {wanted.table for wanted, now in _compare(using) if now.events}
-    tables = sorted(vendor.find_all(connection) | captured)
-    return _run(using, {table: vendor.drop(connection, table) for table in tables})
+    return _run(using, _drops(using))
+
+
+def _drops(using: str) -> dict[str, Sequence[str]]:
+    """Return the statements that remove triggers, by table."""
+    found = _vendor(using).find(connections[using], sources().by_table)
+    return {table: now.drop for table, now in sorted(found.items()) if now.drop}
 
 
 def script(using: str) -> str:
@@ -200,7 +201,7 @@ def _missed(table: str) -> list[str]:
     return [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in names]
 
 
-def _run(using: str, steps: dict[str, list[str]]) -> list[str]:
+def _run(using: str, steps: Mapping[str, Sequence[str]]) -> list[str]:
     """Run the statements for each table in a transaction of its own."""
     connection, done, refused = connections[using], [], []
     for table, statements in steps.items():
@@ -231,8 +232,7 @@ def on_migrating(*, using: str, plan: Sequence[Any] = (), **_kwargs: Any) -> Non
     """`pre_migrate`: remove SQLite's triggers, which would make `ALTER TABLE` fail."""
     if not plan:
         return
-    connection = connections[using]
-    if connection.vendor == "sqlite" and sqlite.find_all(connection):
+    if connections[using].vendor == "sqlite":
         remove(using)
     forget_tables()
 

@@ -72,6 +72,7 @@ class Installed:
         is_outdated: whether they name columns that the table no longer has.
         events: those that are recorded, of `EVENTS`; without disabled triggers.
         partitions: the partitions of the table that lack a trigger.
+        drop: the statements that remove them all.
         schema: its schema, quoted.
         owner: its owner, quoted, if the triggers' function cannot write records.
         records: the table of records, quoted.
@@ -82,6 +83,7 @@ class Installed:
     is_outdated: bool = False
     events: frozenset[str] = frozenset()
     partitions: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
     schema: str = ""
     owner: str = ""
     records: str = ""

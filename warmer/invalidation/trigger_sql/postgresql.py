@@ -30,45 +30,33 @@ _SHAPES = {
 
 
 def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
-    """Return the triggers of tables, with one query; missing tables are left out."""
+    """Return the triggers of tables, and of visible others that have some, with one query."""
     found: dict[str, Installed] = {}
     partitions: dict[str, list[str]] = defaultdict(list)
-    asked = {table: split_name(table) for table in tables}
-    schemas, names = [schema for schema, _ in asked.values()], [name for _, name in asked.values()]
+    asked = [(table, *split_name(table), _function_name(table)) for table in tables]
+    ours = [f"warmer_{event}" for event in EVENTS]
     with connection.cursor() as cursor:
-        cursor.execute(sql("postgresql_catalog", table=TABLE), [list(asked), schemas, names])
+        given = ([each[position] for each in asked] for position in range(4))
+        cursor.execute(sql("postgresql_catalog", table=TABLE), [*given, ours, ours])
         rows = cursor.fetchall()
-    for table, kind, schema, is_partition, relation, triggers, comment, columns, owner, records in rows:
-        # The triggers of a table that was renamed or moved call the function of its old name or schema.
-        ours = {f"warmer_{event} {_function_name(table)}": event for event in EVENTS}
-        events = frozenset(ours[each] for each in triggers or () if each in ours)
-        if is_partition:
-            if events != frozenset(EVENTS):
-                partitions[table].append(relation)
+    for table, partition, events, comment, columns, is_table, drop, schema, owner, records in rows:
+        if partition:
+            if not set(EVENTS).issubset(events or ()):
+                partitions[table].append(partition)
             continue
         definition = Definition.from_comment(table, comment)
         limited = definition and definition.limited_to(columns)
         found[table] = Installed(
+            is_table=is_table,
             definition=limited,
             is_outdated=limited != definition,
-            events=events,
-            is_table=kind in ("r", "p"),
+            events=frozenset(events or ()),
+            drop=tuple(drop or ()),
             schema=schema,
             owner=owner or "",
             records=records or f"public.{TABLE}",
         )
     return {table: replace(each, partitions=tuple(partitions[table])) for table, each in found.items()}
-
-
-def find_all(connection: Any) -> set[str]:
-    """Return every visible table that has a trigger of ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
-            "WHERE tgname = ANY(%s) AND pg_table_is_visible(tgrelid) AND NOT relispartition",
-            [[f"warmer_{event}" for event in EVENTS]],
-        )
-        return {row[0] for row in cursor.fetchall()}
 
 
 def create(connection: Any, definition: Definition, now: Installed) -> list[str]:
@@ -99,17 +87,6 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
         f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
         for table, event in missing
     ]
-
-
-def drop(connection: Any, table: str) -> list[str]:
-    """Return the statements that remove the triggers of a table and its partitions, with their function."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger "
-            "WHERE tgrelid = to_regclass(%s) AND tgname = ANY(%s)",
-            [connection.ops.quote_name(table), [f"warmer_{event}" for event in EVENTS]],
-        )
-        return [f"DROP FUNCTION IF EXISTS {function} CASCADE" for (function,) in cursor]
 
 
 def _function_name(table: str) -> str:

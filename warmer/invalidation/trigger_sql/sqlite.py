@@ -1,6 +1,7 @@
 """Triggers on SQLite: one for each table and event, called for each row."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from warmer.invalidation.records import TABLE
@@ -12,13 +13,11 @@ PREPARE: tuple[str, ...] = ()
 """The statements that come before those of `create` or `drop`, in one transaction."""
 # A function accepts at most 127 arguments; a row with more columns than this affects every key.
 _MOST_COLUMNS = 60
-# By its text, because a trigger of a renamed table still has the old name in its own.
-_IS_OURS = f"type = 'trigger' AND instr(sql, '/* {MARK}')"
 _ROWS = {"insert": ("NEW",), "update": ("OLD", "NEW"), "delete": ("OLD",)}
 
 
 def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
-    """Return the triggers of tables, with one query; missing tables are left out."""
+    """Return the triggers of tables, and of others that have some, with one query."""
     names, found = set(tables), dict[str, Installed]()
     with connection.cursor() as cursor:
         cursor.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type <> 'index'")
@@ -26,18 +25,16 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
     for kind, name, table, text in rows:
         if kind != "trigger" and name in names:
             found[name] = Installed(is_table=kind == "table")
-        elif table in found and name in (ours := {_name(event, table): event for event in EVENTS}):
-            # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
-            events = found[table].events | {ours[name], "truncate"}
-            found[table] = Installed(definition=Definition.from_comment(table, text), events=events)
+        elif kind == "trigger" and f"/* {MARK}" in text:
+            # By its text, because a trigger of a renamed table still has the old name in its own.
+            now, ours = found.get(table, Installed()), {_name(event, table): event for event in EVENTS}
+            if name in ours:
+                # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
+                events = now.events | {ours[name], "truncate"}
+                now = replace(now, definition=Definition.from_comment(table, text), events=events)
+            drop = f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"
+            found[table] = replace(now, drop=(*now.drop, drop))
     return found
-
-
-def find_all(connection: Any) -> set[str]:
-    """Return every table that has a trigger of ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT tbl_name FROM sqlite_master WHERE {_IS_OURS}")
-        return {row[0] for row in cursor}
 
 
 def create(connection: Any, definition: Definition, now: Installed) -> list[str]:
@@ -45,7 +42,7 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA table_xinfo({connection.ops.quote_name(definition.table)})")
         known = {row[1] for row in cursor}  # the models may be ahead of the table
-    statements = drop(connection, definition.table)
+    statements = list(now.drop)
     for event in EVENTS:
         inserts = [_insert(connection, definition, each, event, known) for each in definition.columns]
         trigger = sql(
@@ -58,14 +55,6 @@ def create(connection: Any, definition: Definition, now: Installed) -> list[str]
         )
         statements.append(trigger)
     return statements
-
-
-def drop(connection: Any, table: str) -> list[str]:
-    """Return the statements that remove the triggers of a table."""
-    quote = connection.ops.quote_name
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT name FROM sqlite_master WHERE {_IS_OURS} AND tbl_name = %s", [table])
-        return [f"DROP TRIGGER IF EXISTS {quote(name)}" for (name,) in cursor]
 
 
 def _name(event: str, table: str) -> str:

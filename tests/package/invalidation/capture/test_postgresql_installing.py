@@ -92,10 +92,12 @@ def test_install__by_three_at_once_succeeds(known: Things) -> None:
 # -- privileges -----------------------------------------------------------------------------------------
 @pytest.fixture
 def role() -> Iterator[str]:
-    """A role that owns nothing."""
-    execute("CREATE ROLE poor", "CREATE SCHEMA poor AUTHORIZATION poor")
-    yield "poor"
-    execute("RESET ROLE", "DROP OWNED BY poor CASCADE", "DROP ROLE poor")
+    """A role that owns nothing. Roles are the server's, which tests in other databases may use at once."""
+    with outsider(dbname="postgres") as turn:
+        turn.execute("SELECT pg_advisory_lock(1)")
+        execute("CREATE ROLE poor", "CREATE SCHEMA poor AUTHORIZATION poor")
+        yield "poor"
+        execute("RESET ROLE", "DROP OWNED BY poor CASCADE", "DROP ROLE poor")
 
 
 def test_role__that_does_not_own_a_table_is_refused_and_signals_tell(

@@ -132,7 +132,7 @@ def test_migration__takes_away_triggers_of_a_project_that_went_back_to_signals(k
         migrating(pre_migrate)
         alter(known)
         migrating(post_migrate)
-        assert sqlite.find_all(connection) == set()
+        assert sqlite.find(connection, ()) == {}
     finally:
         settings.WARMER_CAPTURE = "triggers"
         install_triggers()
