@@ -62,12 +62,9 @@ conf = Settings()
 # A worker waits for its turn within the task's time limit, so turns may be at most 10 seconds apart.
 SLOWEST_PACE = 0.1
 # The minimum of other numbers and durations is 0.
-_LEAST: dict[str, float] = {
-    **dict.fromkeys(("BATCH_SIZE", "BATCHES_OUT", "FENCE_RECORDS"), 1),
-    **dict.fromkeys(("RUN_EXPIRY", "STALL_TIMEOUT", "AUDIT_EVERY"), 1),
-    "READ_CLAIM": 0.001,
-    "MAX_VALUE_BYTES": 1024,
-}
+_LEAST = {"READ_CLAIM": 0.001, "MAX_VALUE_BYTES": 1024} | dict.fromkeys(
+    ("BATCH_SIZE", "BATCHES_OUT", "FENCE_RECORDS", "RUN_EXPIRY", "STALL_TIMEOUT", "AUDIT_EVERY"), 1
+)
 
 
 def check_settings() -> None:
@@ -128,14 +125,13 @@ def _is_moment(text: object) -> bool:
         return False
 
 
-def _is_pace(value: Any) -> bool:
-    return type(value) in (int, float) and (value == 0 or value >= SLOWEST_PACE)
-
-
 _OWN_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "CACHE": (lambda alias: alias in list(settings.CACHES), "a name in CACHES: {caches}"),
     "QUEUE": (lambda name: isinstance(name, str) and name != "", "the name of a Celery queue"),
     "CAPTURE": (lambda value: value in ("", None, "signals", "triggers"), "'signals' or 'triggers'"),
     "READY_WARM_SINCE": (_is_moment, "an ISO 8601 time with its offset, e.g. '2026-11-30T12:00:00+00:00'"),
-    "MAX_BATCHES_PER_SECOND": (_is_pace, f"a number of at least {SLOWEST_PACE}, or 0 for no limit"),
+    "MAX_BATCHES_PER_SECOND": (
+        lambda value: type(value) in (int, float) and (value == 0 or value >= SLOWEST_PACE),
+        f"a number of at least {SLOWEST_PACE}, or 0 for no limit",
+    ),
 }
