@@ -24,13 +24,10 @@ def duration(length: timedelta | float, *, rough: bool = False) -> str:
     if seconds < 10:
         return f"{round(seconds, 1):g} s"
     rest, parts = round(seconds), list[str]()
-    for size, unit in _UNITS:
+    for size, unit in [each for each in _UNITS if rest >= each[0]][:2]:
         number, rest = divmod(rest, size)
-        if number:
-            parts.append(f"{number} {unit}")
-        elif parts:
-            break
-    return " ".join(parts[:2])
+        parts += [f"{number} {unit}"] if number else []
+    return " ".join(parts)
 
 
 def local(moment: datetime) -> datetime:

@@ -20,10 +20,7 @@ class Sentinel:
         folder: where it keeps its file.
         master: the port of the server that it watches.
         name: what it calls it. Of one name django-redis keeps one pool, whatever the Sentinels.
-        quorum: how many must agree that the master is down.
-        down_after_ms: after how many milliseconds without an answer the master counts as down.
-        password: what its clients must give.
-        master_password: what it gives to the master.
+        password, master_password: what its clients must give, and what it gives to the master.
     """
 
     def __init__(
@@ -51,8 +48,7 @@ class Sentinel:
         self._process: ProcessGroup | None = None
 
     def __enter__(self) -> Self:
-        binary = find_redis_server()
-        command = [str(binary), str(self._file), "--sentinel"]
+        command = [str(find_redis_server()), str(self._file), "--sentinel"]
         self._process = ProcessGroup(command, output=subprocess.DEVNULL)
         wait_until(lambda: bool(self.state()), seconds=60, what="the Sentinel answers")
         return self

@@ -210,26 +210,26 @@ SET = 'CACHES["other"]["OPTIONS"]'
 
 
 @pytest.mark.parametrize(
-    ("backend", "options", "sessions", "severity", "says", "fix"),
+    ("backend", "options", "sessions", "severity", "fix"),
     [
-        (OURS, {}, "db", "ok", "", ""),
-        (OURS, {"SERIALIZER": PICKLE}, "db", "warning", "", f'{SET}["SERIALIZER"] = "warmer.serializers.'),
-        (OURS, {"FALLBACK_SERIALIZER": PICKLE}, "cache", "warning", "", f'{SET}["FALLBACK_SERIALIZER"] = None\n'),
-        (OURS, {}, "cached_db", "ok", "", ""),
-        (OURS, {}, "cache", "info", "", ""),
-        (REDIS, {"SERIALIZER": "warmer.serializers.MsgspecSerializer"}, "cache", "info", "", ""),
-        (f"{BACKENDS}.redis.RedisCache", None, "db", "warning", "", ""),
-        (f"{BACKENDS}.filebased.FileBasedCache", None, "db", "info", "", ""),
-        (f"{BACKENDS}.locmem.LocMemCache", None, "db", "skipped", "", ""),
+        (OURS, {}, "db", "ok", ""),
+        (OURS, {"SERIALIZER": PICKLE}, "db", "warning", f'{SET}["SERIALIZER"] = "warmer.serializers.'),
+        (OURS, {"FALLBACK_SERIALIZER": PICKLE}, "cache", "warning", f'{SET}["FALLBACK_SERIALIZER"] = None\n'),
+        (OURS, {}, "cached_db", "ok", ""),
+        (OURS, {}, "cache", "info", ""),
+        (REDIS, {"SERIALIZER": "warmer.serializers.MsgspecSerializer"}, "cache", "info", ""),
+        (f"{BACKENDS}.redis.RedisCache", None, "db", "warning", ""),
+        (f"{BACKENDS}.filebased.FileBasedCache", None, "db", "info", ""),
+        (f"{BACKENDS}.locmem.LocMemCache", None, "db", "skipped", ""),
     ],
 )
 def test_pickle(
-    examine: Examine, settings: Any, backend: str, options: Any, sessions: str, severity: str, says: str, fix: str
+    examine: Examine, settings: Any, backend: str, options: Any, sessions: str, severity: str, fix: str
 ) -> None:
     settings.SESSION_CACHE_ALIAS, settings.SESSION_ENGINE = "other", f"django.contrib.sessions.backends.{sessions}"
     entry = cache_entry("redis://127.0.0.1:1/0") | {"BACKEND": backend}
     entry["OPTIONS"] = {} if options is None else entry["OPTIONS"] | options
-    found = expect(examine("pickle", entry, specs=USED), severity, says=says, fix=fix)
+    found = expect(examine("pickle", entry, specs=USED), severity, fix=fix)
     assert ("Other apps' values" in found.fix) is (severity == "warning")
     assert examine("pickle", entry).severity == "skipped"  # no job uses it
 
