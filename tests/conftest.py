@@ -104,7 +104,7 @@ def _servers_are_asked_anew() -> None:
 
     broker.forget()
     breaker.forget()
-    questions.forget()
+    questions.asked.clear()
 
 
 @pytest.fixture(autouse=True)

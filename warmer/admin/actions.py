@@ -29,7 +29,6 @@ from warmer.tasks import request_audit, request_run
 # More are only counted: a thousand messages would not help.
 MESSAGES_SHOWN = 10
 ALL = "*"
-STILL = "Deploys, commands and users still warm it, and changes still invalidate it."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,14 +29,13 @@ PAUSE, SCHEDULE, CANCEL = "warmer.pause_job", "warmer.edit_schedule", "warmer.ca
 # A user who may act on jobs may also view them.
 OF_JOBS = ("warmer.view_job", WARM, INVALIDATE, PAUSE, AUDIT, SCHEDULE)
 
-schedule: Any = None
-"""`warmer.schedule`, in projects with django-celery-beat."""
+MAX_REASON_LENGTH = 200
+
+schedule: Any = None  # `warmer.schedule`, in projects with django-celery-beat
 if apps.is_installed("django_celery_beat"):
     from warmer import schedule as _schedule
 
     schedule = _schedule
-
-MAX_REASON_LENGTH = 200
 
 
 # At run time these Django classes are not generic.
@@ -50,7 +49,6 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, capped."""
         rows: Any = self.object_list
         return int(rows.order_by()[: self.cap].count())
 
@@ -93,7 +91,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ]
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Return the list; PostgreSQL fails on a NUL in any filter."""
+        # PostgreSQL fails on a NUL in any filter.
         if any("\0" in value for values in request.GET.lists() for value in values[1]):
             raise IncorrectLookupParameters
         return super().get_changelist_instance(request)
@@ -151,7 +149,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         }
 
     def render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        """Return a page of this admin."""
         return TemplateResponse(
             request, template, {**self.admin_site.each_context(request), "opts": self.opts, **context}
         )
@@ -183,7 +180,6 @@ def url(request: HttpRequest, name: str, *args: Any) -> str:
 
 
 def may_see_jobs(user: Any) -> bool:
-    """Return whether a user may see the jobs."""
     return any(user.has_perm(permission) for permission in OF_JOBS)
 
 

@@ -128,14 +128,12 @@ class Health:
 
     @cached_property
     def items(self) -> list[Item]:
-        """All items."""
         beat = [self.beat] if self.beat and any(spec.every for spec in jobs.specs()) else []
         caches = (_cache_item(alias, answer()) for alias, answer in self.caches.items())
         return [*self._queue_items(), *beat, *caches, *self._pending_items()]
 
     @cached_property
     def alerts(self) -> dict[Alert, list[str]]:
-        """The alerts that would fire."""
         found = firing(self._snapshot)
         return {alert: names for alert, names in found.items() if self._has_broker or not alert.needs_broker}
 

@@ -1,5 +1,12 @@
-"""The declared jobs. They are not in the database, so their list is the overview; each has its own page."""
+"""The declared jobs. They are not in the database, so their list is the overview; each has its own page.
 
+The runbook is a page, too: the site serves it itself even if nothing else can be reached.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from django.contrib import admin, messages
@@ -10,8 +17,10 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 
-from warmer.admin import actions, base, health, history, runbook
+from warmer.admin import actions, base, health, history
 from warmer.admin.base import ReadOnlyAdmin, log, may_see_jobs, schedule, url
 from warmer.admin.overview import Table
 from warmer.declarations.registry import jobs
@@ -20,6 +29,16 @@ from warmer.exceptions import WarmerError
 from warmer.models import Job, rows_of
 
 ENTRIES_SHOWN = 10
+# A symbolic link to the page in the documentation; in an installed package, a copy of it.
+RUNBOOK = Path(__file__).with_name("runbook.md")
+_INLINE = (
+    (r"`([^`]+)`", r"<code>\1</code>"),
+    (r"\*\*([^*]+)\*\*", r"<strong>\1</strong>"),
+    (r"\*([^*]+)\*", r"<em>\1</em>"),
+    (r"\[([^\]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>'),
+    # The admin does not serve other pages, so show their names instead of links.
+    (r"\[([^\]]+)\]\(([^)#]+)[^)]*\)", r"\1 [<code>docs/\2</code>]"),
+)
 
 
 @admin.register(Job)
@@ -32,12 +51,9 @@ class JobAdmin(ReadOnlyAdmin):
         return [path("runbook/", self._view(self.runbook_view), name="warmer_runbook"), *super().get_urls()]
 
     def runbook_view(self, request: HttpRequest) -> HttpResponse:
-        """Show the runbook."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return self.render(
-            request, "admin/warmer/runbook.html", {"title": "Runbook", "runbook": runbook.html()}
-        )
+        return self.render(request, "admin/warmer/runbook.html", {"title": "Runbook", "runbook": _runbook()})
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may_see_jobs(request.user)
@@ -88,7 +104,6 @@ class JobAdmin(ReadOnlyAdmin):
         return redirect(request.get_full_path())
 
     def page(self, request: HttpRequest, row: JobSpec, form: Any = None) -> dict[str, Any]:
-        """Return the context of a job's page."""
         caches = health.ask_caches([row])
         problem, current = "", None
         try:
@@ -100,6 +115,8 @@ class JobAdmin(ReadOnlyAdmin):
         (shown,) = Table([row], caches).rows([row], health.look_at_databases()[0])
         hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
         allowed = actions.allowed(request.user)
+        about = ContentType.objects.get_for_model(Job, for_concrete_model=False)
+        entries = rows_of(LogEntry).filter(content_type=about, object_id=row.name).select_related("user")
         span = "week" if request.GET.get("span") == "week" else "day"
         # Not when the page updates itself: a look-up reads the declared ids.
         id = None if "live" in request.GET else request.GET.get("id")
@@ -113,25 +130,41 @@ class JobAdmin(ReadOnlyAdmin):
             "spans": list(history.SPANS),
             "found": None if id is None else actions.look_up(row, id),
             "key_actions": actions.allowed(request.user, actions.KEY_ACTIONS),
-            "still": actions.STILL,
             "problem": problem,
             "current": current,
             "is_edited": current is not None and current.interval != row.every,
             "form": form,
-            "entries": _log_entries(row.name),
+            "entries": entries.order_by("-action_time", "-pk")[:ENTRIES_SHOWN],
             "actions": {name: action for name, action in allowed.items() if name not in hidden},
         }
 
 
 def _entry_of(spec: JobSpec) -> Any:
-    """Return the entry of a job in beat, if it has one."""
     if schedule is None:
         raise WarmerError("Nothing refreshes this job: django_celery_beat is not installed.")
     return schedule.entry_of(spec)
 
 
-def _log_entries(job: str) -> Any:
-    """Return the last entries of the admin log about a job, newest first."""
-    model = ContentType.objects.get_for_model(Job, for_concrete_model=False)
-    entries = rows_of(LogEntry).filter(content_type=model, object_id=job).select_related("user")
-    return entries.order_by("-action_time", "-pk")[:ENTRIES_SHOWN]
+@cache
+def _runbook() -> SafeString:
+    """Render the runbook. Supports the Markdown that the page uses; tables are shown without their header."""
+    text = re.sub(r"^# .*\n|^<!--.*-->\n|^\|.*\n\|-.*\n", "", RUNBOOK.read_text("utf-8"), flags=re.M)
+    text = re.sub(r"^##+ (.+)$", _heading, escape(text), flags=re.M)
+    return mark_safe("\n".join(_blocks(text)))  # noqa: S308 - escaped above
+
+
+def _heading(found: re.Match[str]) -> str:
+    anchor = re.sub(r"[^\w -]", "", found[1]).lower().replace(" ", "-")
+    return f'\n<h2 id="{anchor}">{found[1]}</h2>\n'
+
+
+def _blocks(text: str) -> Iterator[str]:
+    for prose, code in re.findall(r"(.*?)(?:^```\w*\n(.*?)^```$|\Z)", text, flags=re.M | re.S):
+        for block in re.split(r"\n\n+|\n(?=- |\|)", prose.strip()):
+            row = block.strip("| ").replace(" | ", ": ") if block.startswith("|") else block
+            for pattern, replacement in _INLINE:
+                row = re.sub(pattern, replacement, row)
+            if row:
+                yield row if row.startswith("<h2") else f"<p>{row}</p>"
+        if code:
+            yield f"<pre>{code}</pre>"

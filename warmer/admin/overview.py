@@ -46,7 +46,6 @@ class Row:
 
     @property
     def run(self) -> WarmingRun | None:
-        """The newest run."""
         return next(iter(self.runs), None)
 
     @property
@@ -143,7 +142,6 @@ class Table:
             self.states[name] = next((state for state in STATES if state in holding), "unknown")
 
     def rows(self, specs: Iterable[JobSpec], backlog: Backlog) -> list[Row]:
-        """Return the rows of some of the jobs."""
         names = [spec.name for spec in specs]
         runs = WarmingRun.objects.recent_per_job(names, each=history.BARS)
         audits = CacheAudit.objects.latest_per_job(names)

@@ -71,7 +71,7 @@ class _Question(Generic[T]):
         self._ended_at = monotonic()
 
 
-_questions: dict[str, _Question[Any]] = {}
+asked: dict[str, _Question[Any]] = {}
 _lock = Lock()
 
 
@@ -82,11 +82,6 @@ def ask(name: str, function: Callable[[], T], *, late: float = 0.0) -> Callable[
     """
     deadline = monotonic() + PATIENCE_SECONDS
     with _lock:
-        question = _questions.setdefault(name, _Question())
+        question = asked.setdefault(name, _Question())
         question.ask(function)
     return cache(partial(question.answer, deadline, late))
-
-
-def forget() -> None:
-    """Forget all queries and answers."""
-    _questions.clear()

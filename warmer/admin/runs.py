@@ -126,7 +126,6 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="state")
     def status(self, run: WarmingRun) -> SafeString:
-        """The state, with its mark."""
         return base.state(run.state)
 
     @admin.display(description="keys")
@@ -137,18 +136,14 @@ class WarmingRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="requested by")
     def requester(self, run: WarmingRun) -> str:
-        """The trigger, and the user."""
         return f"{run.trigger} (user {run.requested_by})" if run.requested_by else run.trigger
 
     @admin.display(description="took")
     def took(self, run: WarmingRun) -> str:
-        """How long the run took, or has taken so far."""
         return "" if run.took is None else f"{run.took:.2f} s"
 
 
 class WrongFilter(admin.SimpleListFilter):
-    """A filter by whether an audit found wrong keys."""
-
     title, parameter_name = "wrong keys", "wrong"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -169,7 +164,6 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     counted = tuple(Verdict)
 
     def page(self, request: HttpRequest, row: CacheAudit) -> dict[str, Any]:
-        """Return the context of an audit's page."""
         may_repair = request.user.has_perm(base.INVALIDATE) and row.job in jobs
         return super().page(request, row) | {
             "may_repair": may_repair and row.wrong > row.repaired,

@@ -77,13 +77,11 @@ class WarmerCommand(BaseCommand):
             raise CommandError(f"{text} Have you run 'manage.py migrate'?") from None
 
     def print_json(self, data: Any) -> None:
-        """Print data as JSON."""
         self.stdout.write(json.dumps(data, indent=2))
 
     def print_rows(
         self, rows: Sequence[Mapping[str, Any]], *, hidden: Collection[str] = (), empty: str = NO_JOBS
     ) -> None:
-        """Print rows as a table."""
         self.stdout.write(table(rows, hidden=hidden) if rows else empty)
 
     def show_progress(self, text: str) -> None:

@@ -38,7 +38,6 @@ class RunWatcher:
 
     @property
     def is_out_of_time(self) -> bool:
-        """Whether the deadline has passed."""
         return time.monotonic() >= self.deadline
 
     def request(self) -> None:

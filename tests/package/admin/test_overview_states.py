@@ -139,7 +139,7 @@ def test_state__is_unknown_while_the_cache_does_not_answer(
     observation("posts", observed_at=timezone.now() - timedelta(minutes=3))
     observation("popular_posts", cached=0)
     assert [state_of(olga, name) for name in ("posts", "popular_posts")] == ["warm", "cold"]
-    questions.forget()
+    questions.asked.clear()
     getattr(redis_server, how)()
     monkeypatch.setattr(questions, "PATIENCE_SECONDS", 0.01 if how == "pause" else 20.0)
     assert [state_of(olga, name) for name in ("posts", "popular_posts")] == ["unknown", "unknown"]

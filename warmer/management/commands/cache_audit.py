@@ -71,8 +71,7 @@ class Command(WarmerCommand):
 
     def _print(self, audits: list[CacheAudit], *, repair: bool) -> None:
         rows = [
-            {name: getattr(found, name) for name in COLUMNS} | {"right share": found.share}
-            for found in audits
+            {name: getattr(each, name) for name in COLUMNS} | {"right share": each.share} for each in audits
         ]
         self.print_rows(rows, hidden=[] if repair else ["repaired"])
         for found in audits:

@@ -61,7 +61,7 @@ def test_workers__none_is_a_problem_unless_one_worked_lately(
     observed(seconds=30)
     for minutes, level in ((7, "problem"), (1, "warning")):
         WarmingRun.objects.update(requested_at=timezone.now() - timedelta(minutes=minutes))
-        questions.forget()
+        questions.asked.clear()
         assert strip(olga)["Queue warming"].level == level
 
 
@@ -178,7 +178,7 @@ def test_alerts__without_a_broker_are_none_about_beat_workers_and_queues(
     olga: Client, use_broker: Callable[[str], None], settings: Any
 ) -> None:
     def named() -> set[str]:
-        questions.forget()
+        questions.asked.clear()
         return set(re.findall(r">(Warmer\w+)</a>", olga.get(OVERVIEW).content.decode()))
 
     open_run("posts", Trigger.COMMAND)
