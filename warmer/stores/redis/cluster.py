@@ -91,11 +91,11 @@ class Cluster(RedisCluster):
 
     def each(self, command: str, names: Iterable[Any]) -> list[Any]:
         """Send a command for each name, in one round trip to each node; return the answers."""
-        commands = {index: (slot_of(name), (command, name)) for index, name in enumerate(names)}
+        commands = {index: (command, name) for index, name in enumerate(names)}
         answers = self.ask_each(commands)
         for index, answer in answers.items():
             if isinstance(answer, Exception):
-                answers[index] = self.execute_command(*commands[index][1])  # which follows redirections
+                answers[index] = self.execute_command(*commands[index])  # which follows redirections
         return [answers[index] for index in commands]
 
     def mget(self, keys: Any, *args: Any) -> Any:
@@ -112,11 +112,8 @@ class Cluster(RedisCluster):
         """Return the keys of all nodes that match."""
         return super().keys(pattern, target_nodes=self.PRIMARIES, **kwargs)
 
-    def ask_each(self, commands: Mapping[int, tuple[int, Command]]) -> dict[int, Any]:
-        """Send commands, each to the node of its slot: one round trip a node.
-
-        Args:
-            commands: the slot and the command of each. They may be sent twice.
+    def ask_each(self, commands: Mapping[int, Command]) -> dict[int, Any]:
+        """Send commands, each to the node of its slot: one round trip a node. They may be sent twice.
 
         Returns:
             The answers, some of which may be errors, e.g. because a slot has moved.
@@ -131,13 +128,14 @@ class Cluster(RedisCluster):
                 raise
             return self.send(commands).read()
 
-    def send(self, commands: Mapping[int, tuple[int, Command]]) -> Sent:
-        """Send commands, each to the node of its slot."""
+    def send(self, commands: Mapping[int, Command]) -> Sent:
+        """Send commands, each to the node of its slot: calls of scripts, and commands with a key."""
         by_node: dict[str, dict[int, Command]] = defaultdict(dict)
         with _as_outages():
-            for key, (slot, command) in commands.items():
+            for index, command in commands.items():
+                slot = slot_of(command[3] if command[0] == "EVALSHA" else command[1])
                 # By name: before redis-py 7.2, nodes have no hash.
-                by_node[self.nodes_manager.get_node_from_slot(slot).name][key] = command
+                by_node[self.nodes_manager.get_node_from_slot(slot).name][index] = command
         nodes = [(self.get_node(node_name=name), each) for name, each in by_node.items()]
         return Sent((self.get_redis_connection(node), each) for node, each in nodes)
 
@@ -253,12 +251,12 @@ class ClusterStore(RedisStore):
 
     def _run(self, script: Script, calls: Mapping[int, Call]) -> dict[int, Any]:
         with self._server() as cluster:
-            answers = cluster.ask_each(_commands(script, calls))
+            answers = cluster.ask_each({slot: script.command(call) for slot, call in calls.items()})
             failed = [slot for slot, answer in answers.items() if isinstance(answer, Exception)]
             return {**answers, **{slot: _again(cluster, script, calls[slot]) for slot in failed}}
 
-    def _send(self, script: Script, calls: Mapping[int, Call]) -> Sent:
-        return cast(Cluster, self._codec.connect()).send(_commands(script, calls))
+    def _send(self, commands: Mapping[int, Command]) -> Sent:
+        return cast(Cluster, self._codec.connect()).send(commands)
 
     def _add_whole(self, calls: Mapping[int, Call]) -> None:
         self.forget()  # for every slot: a search by node could miss a fence that is moving
@@ -273,10 +271,6 @@ class ClusterStore(RedisStore):
                 for node in cluster.primaries():
                     for names in found(node, self._names.patterns()):
                         cluster.each("UNLINK", names)
-
-
-def _commands(script: Script, calls: Mapping[int, Call]) -> dict[int, tuple[int, Command]]:
-    return {slot: (slot, script.command(call)) for slot, call in calls.items()}
 
 
 def _again(cluster: Cluster, script: Script, call: Call) -> Any:

@@ -64,10 +64,8 @@ class Script:
     def __call__(self, call: Call, client: Redis) -> Any:
         """Run it and return its answer, with the retries that the client's connections make.
 
-        This is `client.evalsha` without redis-py's instrumentation, which takes an eighth of the time of a
-        local call.
-
-        If the server does not know the script (it was restarted, or its scripts were flushed), the source is
+        This is `client.evalsha` without redis-py's instrumentation, an eighth of the time of a local call. If
+        the server does not know the script (it was restarted, or its scripts were flushed), the source is
         sent to run. redis-py's own `Script` loads it, then calls it by its digest, which fails if the server
         forgets it in between.
 

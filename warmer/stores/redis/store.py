@@ -36,7 +36,7 @@ from warmer.stores.instrumentation import called, looked_up, observer
 from warmer.stores.redis import codec, scripts
 from warmer.stores.redis.codec import Encoded, microseconds, milliseconds
 from warmer.stores.redis.connections import disconnect_idle, failed
-from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Script, Sent, with_letter
+from warmer.stores.redis.scripts import FENCE_LIFETIME_MS, Call, Command, Script, Sent, with_letter
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,8 @@ class RedisStore(Store):
         with self._server() as server:
             return {slot: script(call, server) for slot, call in calls.items()}
 
-    def _send(self, script: Script, calls: Mapping[int, Call]) -> Sent:
-        return Sent([(self._codec.connect(), {slot: script.command(call) for slot, call in calls.items()})])
+    def _send(self, commands: Mapping[int, Command]) -> Sent:
+        return Sent([(self._codec.connect(), commands)])
 
     def _with_letter(self, script: Script, calls: Mapping[int, Call], letter: bytes) -> list[str]:
         answers = self._run(script, calls).items()
@@ -146,7 +146,7 @@ class RedisStore(Store):
         calls = self._writes(token, encoded, absent, None)
         if calls and not self.breaker.is_open:
             with suppress(RedisError, OSError):
-                sent = self._send(scripts.WRITE, calls)
+                sent = self._send({slot: scripts.WRITE.command(call) for slot, call in calls.items()})
                 return UnderWay(end=partial(self._end_write, sent, calls, encoded), abandon=sent.close)
         return UnderWay(end=partial(self._write, calls, encoded))
 
