@@ -145,26 +145,23 @@ def beat(run: WarmingRun) -> bool:
     return bool(current.update(heartbeat_at=timezone.now()))
 
 
-def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: str = "") -> int:
-    """Count batches, and end the run if they were the last.
+def record_batches(run: WarmingRun, reports: Mapping[int, Report], *, worker: str = "") -> None:
+    """Count batches, each once, and end the run if they were the last.
 
-    Batches in progress when their run was cancelled count too, because their keys are written.
+    Batches of an earlier attempt do not count. Batches in progress when their run was cancelled do, because
+    their keys are written.
 
     Args:
         reports: by the number of the batch.
         worker: the name of the process that executed them.
-
-    Returns:
-        How many were counted, without those already counted or of an earlier attempt.
     """
     with atomic_for(WarmingRun):
         current = _lock(run, State.RUNNING, State.CANCELLED)
         new = batch_queue.mark_counted(current, list(reports), worker=worker) if current is not None else []
         if current is None or not new:
-            return 0
+            return
         _add(current, sum((reports[number] for number in new), Report(job=run.job)), batches=len(new))
     finish_if_done(current)
-    return len(new)
 
 
 def expect(run: WarmingRun, *, batches: int, report: Report) -> bool:

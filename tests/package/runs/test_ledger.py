@@ -103,9 +103,9 @@ def test_open_run__many_at_once_open_one() -> None:
 
 def test_record_batch__last_one_ends_the_run(run: WarmingRun, finished: list[WarmingRun]) -> None:
     ledger.expect(run, batches=2, report=Report(job="things", queries=1))
-    assert ledger.record_batches(run, {1: report(written=3, queries=1)}) == 1
+    ledger.record_batches(run, {1: report(written=3, queries=1)})
     assert told(run, "state", "batches_done") == (State.RUNNING, 1)
-    assert ledger.record_batches(run, {2: report(written=2, no_value=1, queries=1)})
+    ledger.record_batches(run, {2: report(written=2, no_value=1, queries=1)})
     figures = told(run, "state", "written", "no_value", "queries", "active_job")
     assert figures == (State.COMPLETE, 5, 1, 3, None)
     assert (finished, run.finished_at is None) == ([run], False)
@@ -118,8 +118,8 @@ def test_expect__of_no_batches_ends_the_run(run: WarmingRun) -> None:
 
 def test_record_batch__delivered_twice_counts_once(run: WarmingRun) -> None:
     ledger.expect(run, batches=2, report=NOTHING)
-    assert ledger.record_batches(run, {1: report(written=3)})
-    assert not ledger.record_batches(run, {1: report(written=3)})
+    ledger.record_batches(run, {1: report(written=3)})
+    ledger.record_batches(run, {1: report(written=3)})
     assert told(run, "written", "batches_done", "state") == (3, 1, State.RUNNING)
 
 
@@ -127,14 +127,14 @@ def test_record_batch__many_at_once_are_all_counted(run: WarmingRun, finished: l
     ledger.expect(run, batches=12, report=NOTHING)
     numbers = [*range(1, 13), *range(1, 5)]  # four of them twice
     calls = [partial(ledger.record_batches, run, {number: report(written=1)}) for number in numbers]
-    assert sum(concurrently(*calls)) == 12
+    concurrently(*calls)
     assert told(run, "written", "batches_done", "state") == (12, 12, State.COMPLETE)
     assert len(finished) == 1
 
 
 def test_ended_run__counts_nothing_and_does_not_start_again(run: WarmingRun) -> None:
     ledger.fail(run, "lost")
-    assert not ledger.record_batches(run, {1: report(written=3)})
+    ledger.record_batches(run, {1: report(written=3)})
     assert not ledger.cancel(run, "ada")
     assert not ledger.is_current(run)
     assert (ledger.start(run.pk), ledger.start(10**9)) == (None, None)
@@ -146,9 +146,9 @@ def test_start__again_voids_what_the_first_start_counted(run: WarmingRun) -> Non
     again = ledger.start(run.pk)
     assert again is not None
     assert (again.attempt, again.written, again.queries, again.batches_done) == (2, 0, 0, 0)
-    assert not ledger.record_batches(run, {2: report(written=9)})
+    ledger.record_batches(run, {2: report(written=9)})
     assert (ledger.is_current(again), ledger.is_current(run)) == (True, False)
-    assert ledger.record_batches(again, {1: report(written=4)})
+    ledger.record_batches(again, {1: report(written=4)})
     ledger.expect(again, batches=1, report=NOTHING)
     assert told(again, "state", "written") == (State.COMPLETE, 4)
 
@@ -212,7 +212,7 @@ def test_close_stalled__running_without_progress_is_lost(run: WarmingRun) -> Non
 def test_close_stalled__progress_keeps_a_run_alive(run: WarmingRun) -> None:
     for progress in (lambda: ledger.record_batches(run, {1: report(written=1)}), lambda: ledger.beat(run)):
         age(run, "heartbeat_at", "started_at")
-        assert progress()
+        progress()
         assert ledger.close_stalled() == 0
 
 
@@ -253,7 +253,7 @@ def test_cancel__keeps_what_was_counted_and_counts_what_is_in_hand(run: WarmingR
     assert ledger.cancel(run, "ada")
     ended = told(run, "state", "error", "written", "active_job", "follow_up", "is_final")
     assert ended == (State.CANCELLED, "Cancelled by ada.", 3, None, False, True)
-    assert ledger.record_batches(run, {2: report(written=4)})
+    ledger.record_batches(run, {2: report(written=4)})
     assert told(run, "state", "written", "batches_done") == (State.CANCELLED, 7, 2)
     queued = ledger.open_run("things", Trigger.COMMAND)
     assert not queued.joined
