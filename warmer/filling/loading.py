@@ -178,11 +178,7 @@ def load(spec: JobSpec, batch: Batch) -> Loaded:
         InvalidId: no id that it returned can be part of a key.
         Exception: whatever the loader raises.
     """
-    if not spec.keyed:
-        value = _call(spec)
-        key = spec.key.key()
-        return Loaded(values={} if value is None else {key: value}, absent=(key,) if value is None else ())
-    loaded = _call(spec, list(batch.values()))
+    loaded = _call(spec, list(batch.values())) if spec.keyed else {None: _call(spec)}
     if not isinstance(loaded, Mapping):
         raise LoaderError(
             f"The loader of {spec.name!r} returned {type(loaded).__name__}: expected a mapping "

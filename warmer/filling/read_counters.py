@@ -31,16 +31,11 @@ NOTED_KEYS = 20_000
 
 
 class _Process:
-    """The counts of this process since its last flush. A forked child starts empty.
-
-    Attributes:
-        every: job -> the watched sample: one key in this many; 0: none.
-    """
+    """The counts of this process since its last flush. A forked child starts empty."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.counted: defaultdict[JobSpec, Counted] = defaultdict(Counted)
-        self.every: dict[JobSpec, int] = {}
         self.flushed_at = time.monotonic()
         self.has_thread = False
 
@@ -51,11 +46,8 @@ _is_on = False
 
 def count_read(spec: JobSpec, keys: Collection[str], missed: Collection[str] = ()) -> None:
     """Count a read of keys, and its misses."""
-    if not missed:
-        count(spec, {"hits": len(keys)}, read=keys)
-    else:
-        found = set(keys).difference(missed)
-        count(spec, {"hits": len(found), "misses": len(missed)}, read=found, missed=missed)
+    found = set(keys).difference(missed) if missed else keys
+    count(spec, {"hits": len(found), "misses": len(missed)}, read=found, missed=missed)
 
 
 def on_invalidated(sender: JobSpec, *, lag: timedelta, **_kwargs: Any) -> None:
@@ -91,8 +83,7 @@ def flush(**_kwargs: Any) -> None:
     for spec, each in counted.items():
         try:
             if counters := spec.store.counters:  # a cache of another kind keeps no counts
-                sample = each.of_sample(process.every.get(spec, 0))
-                process.every[spec] = counters.add(sample, now=time.time())
+                counters.add(each, now=time.time())
         except StoreUnavailable as error:
             level = log_level(error, logging.INFO)
             logger.log(level, "The reads of %s are flushed later: %s", spec.name, describe(error))

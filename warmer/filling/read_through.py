@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from warmer import failpoints
 from warmer.conf import conf
@@ -46,7 +46,7 @@ from warmer.humanize import counted
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
 from warmer.report import Outcome, describe
-from warmer.stores import Claim, Peeked, Record, Store, Token
+from warmer.stores import Cached, Claim, Peeked, Record, Token
 
 logger = logging.getLogger(__name__)
 
@@ -57,32 +57,37 @@ PAUSE_GROWTH = 1.5
 LONGEST_PAUSE_SECONDS = 0.1
 MOST_OVERTAKEN = 2
 
-T = TypeVar("T")
-
-# Until when a job is hot: it changes faster than it can be loaded, or its values are not stored.
-_hot: dict[JobSpec, float] = {}
 # While reads of a job have a problem, it is logged once in this many seconds.
 LOG_SECONDS = 10.0
 UNAVAILABLE = "Reading %s from the database: %s"
 NOT_STORED = "%s: could not store %s, e.g. %s: %s"
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Until when a job is hot: it changes faster than it can be loaded, or its values are not stored.
+_hot: dict[JobSpec, float] = {}
 # When a problem may be logged again, by the job and the text.
 _logs_again: dict[tuple[JobSpec, str], float] = {}
+# In place of what the cache has if it was not asked, or did not answer.
+_UNKNOWN = object()
 
 
 def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
     """Return the value of one key, or `default` if it has none; see `KeyedJob.get`."""
     key = spec.key.key(id)
     wanted = {key: as_id(id)}
-    if _is_bypassed(spec):
-        return load_without_cache(spec, wanted).get(key, default)
+    value: Any = _UNKNOWN
     try:
-        value = spec.store.peek(key)
+        if not _is_bypassed(spec):
+            value = spec.store.peek(key)
     except StoreUnavailable as error:
         _log_unavailable(spec, error)
+    if value is _UNKNOWN:
         return load_without_cache(spec, wanted).get(key, default)
     if value is Peeked.NOTHING:
         read_counters.count_read(spec, wanted, wanted)
-        return load_missing(spec, wanted).get(key, default)
+        return _load_missing(spec, wanted).get(key, default)
     read_counters.count_read(spec, wanted)
     return default if value is Peeked.NO_VALUE else value
 
@@ -96,35 +101,33 @@ def get_many(spec: JobSpec, ids: Iterable[Any]) -> dict[Any, Any]:
 
 def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     """Return the values by key; `wanted` maps each key to its id."""
-    if _is_bypassed(spec):
-        return load_without_cache(spec, wanted)
+    cached: Cached | None = None
     try:
-        cached = spec.store.lookup(list(wanted))
+        if not _is_bypassed(spec):
+            cached = spec.store.lookup(list(wanted))
     except StoreUnavailable as error:
         _log_unavailable(spec, error)
+    if cached is None:
         return load_without_cache(spec, wanted)
     known = {*cached.values, *cached.absent}
     missing = {key: id for key, id in wanted.items() if key not in known}
     read_counters.count_read(spec, wanted, missing)
-    return {**cached.values, **(load_missing(spec, missing) if missing else {})}
-
-
-def load_missing(spec: JobSpec, missing: Batch) -> dict[str, Any]:
-    """Return the values of keys that are not cached; at most one loader call per batch."""
-    if is_pending(spec):  # uncommitted values, and those read in a snapshot, must not be cached
-        return load_past_the_cache(spec, missing)
-    return _Reader(spec=spec, left=dict(missing)).read()
+    return {**cached.values, **(_load_missing(spec, missing) if missing else {})}
 
 
 def _is_bypassed(spec: JobSpec) -> bool:
     """Return whether the cache would refuse a read now, or may lack what this transaction changed."""
-    try:
-        breaker = spec.store.breaker
-        if breaker.is_open and breaker.refuses():  # an error would take longer
-            return True
-    except StoreUnavailable:
-        pass  # there is no store, and the read says why
+    breaker = spec.store.breaker
+    if breaker.is_open and breaker.refuses():  # an error would take longer
+        return True
     return is_pending(spec, on_miss=False)
+
+
+def _load_missing(spec: JobSpec, missing: Batch) -> dict[str, Any]:
+    """Return the values of keys that are not cached; at most one loader call per batch."""
+    if is_pending(spec):  # uncommitted values, and those read in a snapshot, must not be cached
+        return load_past_the_cache(spec, missing)
+    return _Reader(spec=spec, left=dict(missing)).read()
 
 
 def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
@@ -134,11 +137,9 @@ def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
 def _log(spec: JobSpec, level: int, text: str, *args: object) -> None:
     """Log a problem of a job, at most once in `LOG_SECONDS`: if the cache is full, each miss has it."""
     now = monotonic()
-    if now < _logs_again.get((spec, text), 0.0):
-        level = logging.DEBUG
-    elif level >= logging.WARNING:
+    if now >= _logs_again.get((spec, text), 0.0):
         _logs_again[spec, text] = now + LOG_SECONDS
-    logger.log(level, text, spec.name, *args)
+        logger.log(level, text, spec.name, *args)
 
 
 @dataclass(kw_only=True)
@@ -148,7 +149,6 @@ class _Reader:
     Attributes:
         left: the keys without an answer yet, and their ids.
         awaited: those that others are loading, and the ids of their claims.
-        values: the answers.
         claimed_under, overtaken: the state of the fence under which each awaited key is being loaded, and how
             often a load in another state followed.
     """
@@ -164,7 +164,8 @@ class _Reader:
     def read(self) -> dict[str, Any]:
         began = monotonic()
         self._load_what_is_free(list(self.left))
-        self._wait()
+        if not is_loading(self.spec):
+            self._wait()
         if self.left:
             own = partial(load_past_the_cache, self.spec, self.left)
             self.values |= load_at_once(("left", self.spec, *self.left), own, since=began)
@@ -174,16 +175,13 @@ class _Reader:
         """Load and store the keys that nobody else is loading; the others are then awaited."""
         for batch in in_batches(keys, self.spec.batch_size):
             take_pooled_connections(self.spec)
-            claim = self._claim(batch)
+            claim = self._ask(self.spec.store.claim, batch, seconds=conf.READ_CLAIM.total_seconds())
             if claim is None:
                 return
             self._settle(claim.values, claim.absent)
             self.awaited |= claim.theirs
             if claim.mine:
                 self._load(claim)
-
-    def _claim(self, keys: Sequence[str]) -> Claim | None:
-        return self._ask(lambda store: store.claim(keys, seconds=conf.READ_CLAIM.total_seconds()))
 
     def _load(self, claim: Claim) -> None:
         ended = False
@@ -196,14 +194,14 @@ class _Reader:
             ended = self._write(claim, loaded)
         finally:
             if not ended:
-                self._ask(lambda store: store.write(claim.token, {}, claim=claim))  # which ends the claim
+                self._ask(self.spec.store.write, claim.token, {}, claim=claim)  # which ends the claim
         self._settle(loaded.values, loaded.absent)
 
     def _write(self, claim: Claim, loaded: Loaded) -> bool:
         """Store what was loaded; return whether the cache answered."""
         if is_pending(self.spec):
             return False  # the loader wrote rows that it read, which may be rolled back
-        written = self._ask(lambda store: store.write(claim.token, loaded.values, loaded.absent, claim=claim))
+        written = self._ask(self.spec.store.write, claim.token, loaded.values, loaded.absent, claim)
         if written is None:
             return False
         if failpoints.hooks:
@@ -221,8 +219,6 @@ class _Reader:
 
     def _wait(self) -> None:
         """Wait for what others are loading, up to the bound."""
-        if is_loading(self.spec):
-            return
         deadline = monotonic() + conf.READ_WAIT.total_seconds()
         pause = FIRST_PAUSE_SECONDS
         while self.awaited and not self.cache_is_down and not self._is_hot():
@@ -230,9 +226,7 @@ class _Reader:
             if rest <= 0:
                 logger.warning(
                     "%s: %d keys are still being loaded elsewhere after %s: loading them here too",
-                    self.spec.name,
-                    len(self.awaited),
-                    conf.READ_WAIT,
+                    *(self.spec.name, len(self.awaited), conf.READ_WAIT),
                 )
                 return
             sleep(min(rest, random.uniform(pause / 2, pause)))
@@ -241,7 +235,7 @@ class _Reader:
 
     def _look(self) -> None:
         """Take the available answers, and load keys that nobody is loading any more."""
-        cached = self._ask(lambda store: store.lookup(list(self.awaited), claims=True))
+        cached = self._ask(self.spec.store.lookup, list(self.awaited), claims=True)
         if cached is None:
             return
         told = {key for key, record in cached.claims.items() if record.tells_absence_to(self.awaited[key])}
@@ -257,13 +251,12 @@ class _Reader:
         for key, record in claims.items():
             before = self.claimed_under.get(key, record.token)
             self.claimed_under[key] = record.token
-            if before != record.token and self._is_overtaken(key, before):  # otherwise its loader raised
+            if before == record.token:
+                continue
+            if self._ask(self.spec.store.overtaken, before, [key]):  # otherwise its loader raised
                 self.overtaken[key] += 1
                 if self.overtaken[key] >= MOST_OVERTAKEN:
                     self._mark_hot()
-
-    def _is_overtaken(self, key: str, token: Token) -> bool:
-        return bool(self._ask(lambda store: store.overtaken(token, [key])))
 
     def _is_hot(self) -> bool:
         return monotonic() < _hot.get(self.spec, 0.0)
@@ -277,13 +270,12 @@ class _Reader:
             self.left.pop(key, None)
             self.awaited.pop(key, None)
 
-    def _ask(self, question: Callable[[Store], T]) -> T | None:
+    def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Call the cache; return None if it does not answer, and do not call it again."""
-        if self.cache_is_down:
-            return None
-        try:
-            return question(self.spec.store)
-        except StoreUnavailable as error:
-            self.cache_is_down = True
-            _log_unavailable(self.spec, error)
-            return None
+        if not self.cache_is_down:
+            try:
+                return call(*args, **kwargs)
+            except StoreUnavailable as error:
+                self.cache_is_down = True
+                _log_unavailable(self.spec, error)
+        return None

@@ -8,12 +8,13 @@ have waited in vain for a load of another reader share one as well, but wait for
 
 import os
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
@@ -23,37 +24,26 @@ from warmer.invalidation import is_pending
 from warmer.keys import Batch
 from warmer.stores import name_here
 
-# In place of the result of a load that has not ended, or was interrupted.
-NOT_LOADED = object()
+T = TypeVar("T")
 
 
-class _Load:
-    """A load for one or more readers; a `Future` takes about four times as long."""
+class _Load(Future[Any]):
+    """A load for one or more readers. It is cancelled if e.g. a time-out of gevent stops its thread."""
 
     def __init__(self) -> None:
-        self._is_running = Lock()
-        self._is_running.acquire()
+        super().__init__()
         self.made = monotonic()
-        self.result: Any = NOT_LOADED
-        self.error: Exception | None = None
-
-    def end(self) -> None:
-        self._is_running.release()
 
     def wait(self) -> bool:
         """Return whether it ended within `WARMER_READ_WAIT`; a hanging load must not block all readers."""
-        has_ended = self._is_running.acquire(timeout=conf.READ_WAIT.total_seconds())
-        if has_ended:
-            self._is_running.release()
-        return has_ended
+        wait([self], timeout=conf.READ_WAIT.total_seconds())
+        return self.done() and not self.cancelled()
 
-    def copy(self, instead: Callable[[], Any]) -> Any:
+    def copy(self, instead: Callable[[], T]) -> T:
         """Return a copy of the result, or raise the error; if there is no copy, what `instead` returns."""
-        if self.error is not None:
-            raise self.error
-        if self.result is not NOT_LOADED:  # as when a time-out of gevent stopped the loading thread
-            with suppress(Exception):  # of a class that cannot be copied, as of a generator or a lock
-                return deepcopy(self.result)
+        result: T = self.result()
+        with suppress(Exception):  # of a class that cannot be copied, as of a generator or a lock
+            return deepcopy(result)
         return instead()
 
 
@@ -67,8 +57,7 @@ def load_without_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
         return load_past_the_cache(spec, wanted)
     take_pooled_connections(spec)
     key = (name_here(spec.cache), spec, *wanted)
-    shared: dict[str, Any] = load_shared(key, partial(load_past_the_cache, spec, wanted))
-    return shared
+    return load_shared(key, partial(load_past_the_cache, spec, wanted))
 
 
 _lock = Lock()
@@ -76,7 +65,7 @@ _running: dict[Hashable, _Load] = {}
 _next: dict[Hashable, _Load] = {}
 
 
-def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
+def load_shared(key: Hashable, load: Callable[[], T]) -> T:
     """Return the result of a load that began after this call; each caller gets its own copy.
 
     Args:
@@ -95,7 +84,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
     if others is not None:
         return others.copy(load) if others.wait() else load()
 
-    def load_in_turn() -> Any:
+    def load_in_turn() -> T:
         if before is not None:
             try:
                 before.wait()
@@ -109,7 +98,7 @@ def load_shared(key: Hashable, load: Callable[[], Any]) -> Any:
     return result if before is None else mine.copy(lambda: result)
 
 
-def load_at_once(key: Hashable, load: Callable[[], Any], *, since: float) -> Any:
+def load_at_once(key: Hashable, load: Callable[[], T], *, since: float) -> T:
     """Return the result of another caller's load if it began after `since`, else load without waiting.
 
     Args:
@@ -126,18 +115,19 @@ def load_at_once(key: Hashable, load: Callable[[], Any], *, since: float) -> Any
     if is_mine:
         result = _run(key, running, load)
         return running.copy(lambda: result)
-    return running.copy(load) if running.wait() and running.error is None else load()
+    return running.copy(load) if running.wait() and not running.exception() else load()
 
 
-def _run(key: Hashable, mine: _Load, load: Callable[[], Any]) -> Any:
+def _run(key: Hashable, mine: _Load, load: Callable[[], T]) -> T:
     try:
-        mine.result = load()
-        return mine.result
+        result = load()
+        mine.set_result(result)
+        return result
     except Exception as error:
-        mine.error = error
+        mine.set_exception(error)
         raise
     finally:
-        mine.end()
+        mine.cancel()  # does nothing if it ended
         with _lock:
             # If another load is waiting for this one, it takes the place.
             if _running.get(key) is mine and key not in _next:

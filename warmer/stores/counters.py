@@ -43,14 +43,6 @@ class Counted:
     read: set[str] = field(default_factory=set)
     missed: Counter[str] = field(default_factory=Counter)
 
-    def of_sample(self, every: int) -> Counted:
-        """Return the same counts with only the keys of a hash sample (0: no keys)."""
-        return Counted(
-            counts=self.counts,
-            read={key for key in self.read if every and in_sample(key, every)},
-            missed=Counter({key: n for key, n in self.missed.items() if every and in_sample(key, every)}),
-        )
-
     def add(self, other: Counted) -> None:
         """Add further counts."""
         self.counts += other.counts
@@ -79,14 +71,18 @@ class RedisCounters:
         self._totals = beside(fence, "reads")
         self._watched = beside(fence, "watched")
         self._fence = fence
+        # One key in this many is in the watched hash sample, according to the last answer; 0: none is.
+        self._every = 0
 
-    def add(self, counted: Counted, *, now: float) -> int:
-        """Add the counts of a process; return the watched hash sample: one key in that many; 0: none."""
+    def add(self, counted: Counted, *, now: float) -> None:
+        """Add the counts of a process, and record which keys of the watched hash sample it read."""
         args = [int(now), int(now // SLOT_SECONDS), TOTALS_LIFE_SECONDS, DAY_LIFE_SECONDS]
-        what = json.dumps({"counts": counted.counts, "missed": counted.missed})
+        missed = {key: reads for key, reads in counted.missed.items() if self._is_sampled(key)}
+        what = json.dumps({"counts": counted.counts, "missed": missed})
         keys = [self._totals, self._day(now), self._watched]
         with self._server() as server:
-            return int(COUNT(Call(keys=keys, args=[*args, what, *counted.read]), server))
+            call = Call(keys=keys, args=[*args, what, *filter(self._is_sampled, counted.read)])
+            self._every = int(COUNT(call, server))
 
     @staticmethod
     def totals(counters: Sequence[RedisCounters]) -> list[dict[str, int]]:
@@ -134,6 +130,9 @@ class RedisCounters:
             for key in keys
             if f"since:{key}" in times
         }
+
+    def _is_sampled(self, key: str) -> bool:
+        return self._every > 0 and in_sample(key, self._every)
 
     def _day(self, now: float) -> str:
         return beside(self._fence, f"reads-{int(now // DAY_SECONDS)}")

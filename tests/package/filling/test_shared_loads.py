@@ -210,8 +210,8 @@ class Lingering(_Load):
 
     may_go_on = threading.Event()
 
-    def end(self) -> None:
-        super().end()
+    def set_result(self, result: Any) -> None:
+        super().set_result(result)
         assert self.may_go_on.wait(30)
 
 
