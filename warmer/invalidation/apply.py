@@ -86,7 +86,7 @@ def apply_committed(*, using: str, above: int) -> None:
     try:
         if are_kept(using):
             with read_committed(using):
-                is_purge_due = upkeep.take_purge(using)
+                is_purge_due = take_purge(using)
                 _apply_above(above, using, ask=is_purge_due)
                 if is_purge_due:
                     upkeep.purge(using=using)
@@ -210,3 +210,14 @@ def _invalidation(spec: JobSpec, ids: Ids) -> Invalidation:
         with suppress(InvalidId):  # it was never the id of a key
             keys.append(spec.key.key(id))
     return Invalidation(store=spec.store, keys=keys)
+
+
+_next_purge: dict[str, float] = {}
+
+
+def take_purge(using: str) -> bool:
+    """Return whether it is this caller's turn to purge a database, a few times within `WARMER_REPLAY`."""
+    is_due = time.monotonic() >= _next_purge.get(using, 0.0)
+    if is_due:
+        _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
+    return is_due

@@ -24,7 +24,7 @@ from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.invalidation import records, upkeep
-from warmer.invalidation.apply import apply, invalidate_ids, other_cache
+from warmer.invalidation.apply import apply, invalidate_ids, other_cache, take_purge
 from warmer.invalidation.recording import record_of_ids
 from warmer.invalidation.records import Record, are_kept, ask_one, fingerprint, read_committed, written
 from warmer.report import describe
@@ -119,7 +119,7 @@ class Relay:
             done += len(new)
         self._replayed[using] = frozenset(replayed)
         # A read-only database would reject it, and the log say that changes are pending, although none are.
-        if upkeep.take_purge(using) and not upkeep.is_read_only(using):
+        if take_purge(using) and not upkeep.is_read_only(using):
             upkeep.purge(using=using, thoroughly=True)
             upkeep.collapse(using=using)  # also of jobs that are gone, whose triggers still record
         if failed is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -72,18 +71,6 @@ def _waiting(using: str) -> list[tuple[str, str, int, timedelta]]:
 
 def _is_declared() -> Q:
     return Q(source__in=list(sources().by_name)) | Q(key__in=list(sources().by_key))
-
-
-# -- few records -----------------------------------------------------------------------------------------
-_next_purge: dict[str, float] = {}
-
-
-def take_purge(using: str) -> bool:
-    """Return whether it is this caller's turn to purge a database, a few times within `WARMER_REPLAY`."""
-    is_due = time.monotonic() >= _next_purge.get(using, 0.0)
-    if is_due:
-        _next_purge[using] = time.monotonic() + conf.REPLAY.total_seconds() / 4
-    return is_due
 
 
 def purge(*, using: str, thoroughly: bool = False) -> None:

@@ -17,7 +17,7 @@ from tests.package.tasks.conftest import start, work
 from tests.support.commands import execute
 from tests.support.waiting import make_waiting, waiting
 from warmer import jobs, runs, warm
-from warmer.invalidation import Relay, apply, records, upkeep
+from warmer.invalidation import Relay, apply, records
 from warmer.models import State, Trigger, WarmingRun
 from warmer.tasks import observe_jobs
 
@@ -28,17 +28,17 @@ Elsewhere = Callable[[], Any]
 @pytest.fixture
 def elsewhere(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
     """Return a context in which this process is the worker, with another KEY_PREFIX than web's."""
-    monkeypatch.setattr(upkeep, "_next_purge", {})
+    monkeypatch.setattr(apply, "_next_purge", {})
     monkeypatch.setattr(apply, "_other_cache", "")
     web = settings.CACHES
 
     @contextmanager
     def elsewhere() -> Iterator[None]:
         settings.CACHES = {"default": {**web["default"], "KEY_PREFIX": "old"}}
-        upkeep._next_purge.clear()
+        apply._next_purge.clear()
         yield
         settings.CACHES = web
-        upkeep._next_purge.clear()
+        apply._next_purge.clear()
 
     return elsewhere
 

@@ -17,7 +17,7 @@ from tests.package.invalidation.capture.things import INSERT, Things, execute, f
 from tests.package.invalidation.capture.world import World
 from tests.support.others import in_thread
 from tests.support.transactions import rolled_back
-from warmer.invalidation import Relay, records, triggers, upkeep
+from warmer.invalidation import Relay, apply, records, triggers
 from warmer.invalidation.records import fingerprint
 from warmer.models import ChangeRecord
 
@@ -112,7 +112,7 @@ def levels_of_our_statements() -> Iterator[set[str]]:
 def test_records__are_read_marked_and_purged_in_read_committed(
     known: Things, serializable: None, relayed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warmer.invalidation.upkeep._next_purge", {})
+    monkeypatch.setattr("warmer.invalidation.apply._next_purge", {})
     records.forget_tables()  # so that the order of the tests makes no difference
     if relayed:
         outsiders.run(INSERT)
@@ -200,7 +200,7 @@ def test_database__that_is_read_only_keeps_no_records(read_only: None) -> None:
 
 def test_relay__has_nothing_to_do_when_a_database_turns_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert records.are_kept("default")
-    monkeypatch.setattr(upkeep, "_next_purge", {})  # the purge is due, and could delete nothing
+    monkeypatch.setattr(apply, "_next_purge", {})  # the purge is due, and could delete nothing
     execute("SET default_transaction_read_only = on")
     try:
         assert Relay().poll() == 0

@@ -122,7 +122,7 @@ def test_purge__removes_a_page_and_a_worker_all_of_it(monkeypatch: pytest.Monkey
 def test_relay__keeps_few_records_of_a_job_that_is_gone(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its triggers record changes until they are pruned, and every poll would read past them."""
     settings.WARMER_FENCE_RECORDS = 20
-    monkeypatch.setattr(upkeep, "_next_purge", {})
+    monkeypatch.setattr(apply, "_next_purge", {})
     ChangeRecord.objects.bulk_create([ChangeRecord(source="gone", rows='[{"id": "1"}]') for _ in range(21)])
     Relay().poll()
     assert list(ChangeRecord.objects.values_list("source", "rows", "applied_by")) == [("gone", None, "")]
@@ -130,7 +130,7 @@ def test_relay__keeps_few_records_of_a_job_that_is_gone(settings: Any, monkeypat
 
 def test_purge__is_made_at_commits_too_now_and_then(known: Things, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a worker the records would only grow."""
-    monkeypatch.setattr(upkeep, "_next_purge", {})
+    monkeypatch.setattr(apply, "_next_purge", {})
     for is_due in (True, False):
         old = ChangeRecord.objects.create(source="old", applied_at=timezone.now() - timedelta(days=2))
         known.model.objects.create(owner=1)
