@@ -98,18 +98,6 @@ def test_delete__stays_fast_with_triggers_or_without_a_job(make_post: Any) -> No
     assert pre_delete.has_listeners(Post) is not captures_by_triggers()
 
 
-def test_proxy__is_its_model(make_post: Any) -> None:
-    class PostInReview(Post):
-        class Meta(OwnModel.Meta):
-            proxy = True
-
-    with tables_of(PostInReview):
-        job("proxied:{id}", {PostInReview: "id"})
-        post = make_post()
-        keys = [f"proxied:{post.pk}", f"post:{post.pk}"]
-        assert gone_by(keys, PostInReview.objects.get(pk=post.pk).save) == set(keys)
-
-
 # -- values, and keys, that are not as Django itself would have made them --------------------------------
 @pytest.fixture
 def box() -> Iterator[Any]:

@@ -1,9 +1,11 @@
 """Invalidations come at the commit, once and first; what is rolled back has none."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from unittest.mock import Mock
@@ -18,6 +20,7 @@ import warmer
 from myapp.models import Comment, Post
 from tests.support.keyed import cached, gone, waiting
 from tests.support.keyed import job as declare
+from tests.support.processes import run
 from tests.support.transactions import Rollback, managed_by_hand, rolled_back
 from warmer import warm_many
 from warmer.invalidation import Relay
@@ -186,3 +189,13 @@ def test_cost__of_twice_as_many_changes_is_about_twice_as_much(
     assert once["lines"] > 50
     assert twice["lines"] < 2.2 * once["lines"]
     assert twice["queries"] < 2.2 * once["queries"]
+
+
+# -- several databases ----------------------------------------------------------------------------------
+TWO = "tests.package.invalidation.two_databases"
+
+
+def test_databases__have_transactions_and_records_of_their_own(tmp_path: Path) -> None:
+    variables = {"DJANGO_SETTINGS_MODULE": f"{TWO}.settings", "TWO_DATABASES": str(tmp_path)}
+    done = run(sys.executable, "-m", TWO, env=os.environ | variables)
+    assert done.returncode == 0, done.stderr
