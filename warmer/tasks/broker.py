@@ -80,18 +80,15 @@ def is_resting() -> bool:
 
 
 @contextmanager
-def connected(*, insist: bool = False) -> Iterator[Any]:
+def connected() -> Iterator[Any]:
     """Yield an open connection with time-outs.
 
-    Args:
-        insist: try even if the broker did not answer a moment ago.
-
     Raises:
-        BrokerUnavailable: the broker does not answer, or stops answering.
+        BrokerUnavailable: the broker does not answer, did not a moment ago, or stops answering.
     """
     connection = bounded()
     address = address_of(connection)
-    if not insist and (why := _recent_failure(address)):
+    if why := _recent_failure(address):
         raise BrokerUnavailable(why)
     with connection:
         try:

@@ -138,7 +138,7 @@ def queue_lengths(names: Iterable[str]) -> dict[str, int]:
 
 
 def look_at_broker() -> Broker:
-    """Return the broker, and whether it answers."""
+    """Return the broker, and whether it answers, even if it did not a moment ago."""
     if current_app.conf.task_always_eager:
         return Broker(in_process=True)
     address, place, problem, server = "", None, "", None
@@ -146,7 +146,8 @@ def look_at_broker() -> Broker:
         connection = broker.bounded()
         address = broker.address_of(connection)
         place = _place(connection, address)
-        with broker.connected(insist=True) as connection:
+        broker.forget()
+        with broker.connected() as connection:
             if connection.transport.driver_type == "redis":
                 # kombu has no public way to the Redis client of a channel (tried with kombu 5.7).
                 server = Server(connection.default_channel.client)
