@@ -131,7 +131,8 @@ class Table:
         last = {name: run.state for name, run in WarmingRun.objects.latest_per_job(names).items()}
         self._entries = base.schedule.entries(names) if base.schedule else {}
         paused = {name for name, entry in self._entries.items() if not entry.enabled}
-        wrong = set(CacheAudit.objects.with_wrong_keys(names).values_list("job", flat=True))
+        self._audits = CacheAudit.objects.latest_per_job(names)
+        wrong = {name for name, audit in self._audits.items() if audit.unrepaired}
         down = health.unanswered(caches)  # last, because it waits for their answers
         self.states = {}
         for spec in specs:
@@ -144,7 +145,6 @@ class Table:
     def rows(self, specs: Iterable[JobSpec], backlog: Backlog) -> list[Row]:
         names = [spec.name for spec in specs]
         runs = WarmingRun.objects.recent_per_job(names, each=history.BARS)
-        audits = CacheAudit.objects.latest_per_job(names)
         return [
             Row(
                 spec=spec,
@@ -153,7 +153,7 @@ class Table:
                 runs=runs[spec.name],
                 entry=self._entries.get(spec.name),
                 pending=backlog.by_job[spec.name],
-                audit=audits.get(spec.name),
+                audit=self._audits.get(spec.name),
             )
             for spec in specs
         ]

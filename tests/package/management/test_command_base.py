@@ -70,26 +70,22 @@ def test_check__unusable_cache_is_one_clear_line(
         assert all(part in line for line in lines)
 
 
-def test_database__that_is_not_migrated_is_named_with_what_to_do(python: Python, tmp_path: Path) -> None:
-    databases = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "empty.sqlite3")}}
+@pytest.mark.parametrize(("is_old", "missing"), [(False, "no such table"), (True, "no such column")])
+def test_database__that_is_not_migrated_is_named_with_what_to_do(
+    python: Python, tmp_path: Path, is_old: bool, missing: str
+) -> None:
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3")}
+    if is_old:
+        with closing(sqlite3.connect(database["NAME"])) as connection:
+            connection.execute("CREATE TABLE warmer_warmingrun (id INTEGER)")
     caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     commands = ["warm_cache --inline", "cache_audit", "cache_stats", "warm_triggers --check"]
-    found = errors_of(python, tmp_path, commands, CACHES=caches, DATABASES=databases)
+    found = errors_of(python, tmp_path, commands, CACHES=caches, DATABASES={"default": database})
     lines = [line for line in found if line.startswith("CommandError")]
+    assert missing in lines[0]
     assert lines[0].endswith("Have you run 'manage.py migrate'?")
-    assert all("no such table" in line for line in found if "OperationalError" in line)
+    assert is_old or all(missing in line for line in found if "OperationalError" in line)
     assert "run 'manage.py migrate' first" in lines[3]
-
-
-def test_database__that_lacks_the_newest_migration_is_asked_for_it(python: Python, tmp_path: Path) -> None:
-    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "old.sqlite3")}
-    with closing(sqlite3.connect(database["NAME"])) as connection:
-        connection.execute("CREATE TABLE warmer_warmingrun (id INTEGER)")
-    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    found = errors_of(python, tmp_path, ["warm_cache --inline"], CACHES=caches, DATABASES={"default": database})
-    [line] = [line for line in found if line.startswith("CommandError")]
-    assert "no such column" in line
-    assert line.endswith("Have you run 'manage.py migrate'?")
 
 
 def test_help(golden: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

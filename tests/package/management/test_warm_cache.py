@@ -113,9 +113,12 @@ def test_status__failed_key_is_1_for_a_required_job(required: bool) -> None:
 
 def test_failures__are_named_once_for_each_reason() -> None:
     warm_many("x:{id}", ids=lambda: range(7), name="x")(broken_loader)
-    done = run("x", "--inline")
+    warm_many("y:{id}", ids=broken_ids, name="y")(dict)
+    done = run("x", "y", "--inline")
+    assert done.status == 1
     assert done.out.count("ValueError: broken") == 1
     assert "\nx:0, x:1, x:2, x:3, x:4 and 2 more: ValueError: broken" in done.out
+    assert "RuntimeError: the list of ids is broken" in done.out
 
 
 def test_status__cache_that_keeps_nothing_is_1(settings: Any) -> None:
@@ -187,15 +190,6 @@ def test_workers__none_answers() -> None:
     assert {run.state for run in queued.values()} == {"queued"}
     header, _, *rows = map(str.split, done.out.partition("\n\n")[2].splitlines())
     assert (header, rows) == (["job", "run", "state"], [[name, str(queued[name].pk), "queued"] for name in jobs])
-
-
-def test_inline__error_of_the_ids_and_each_key_is_printed_once() -> None:
-    warm_many("x:{id}", ids=broken_ids, name="x")(dict)
-    warm("y", name="y")(broken_loader)
-    done = run("x", "y", "--inline")
-    assert done.status == 1
-    assert "RuntimeError: the list of ids is broken" in done.out
-    assert done.out.count("ValueError: broken") == 1
 
 
 def test_inline__log_has_the_cost(caplog: pytest.LogCaptureFixture, make_user: Any) -> None:
