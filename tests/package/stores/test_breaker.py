@@ -1,10 +1,11 @@
 """A cache that does not answer is left alone, by jobs and by the site's own calls: who may probe it, and when."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 from django.core.cache import caches
@@ -23,6 +24,35 @@ from warmer.stores.breaker import LONGEST_WAIT_SECONDS, Breaker
 
 ERROR = ConnectionError("refused")
 Clock = Callable[[float], None]
+Entry = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Stop the breakers' clock; return what advances it."""
+    now = [100.0]
+    monkeypatch.setattr(breakers, "monotonic", lambda: now[0])
+
+    def advance(seconds: float) -> None:
+        now[0] += seconds
+
+    return advance
+
+
+@pytest.fixture
+def failed() -> Iterator[Mock]:
+    """What the breakers heard of failed calls, each of which waited for the server until its time-out."""
+    with patch.object(Breaker, "failed", autospec=True, side_effect=Breaker.failed) as failed:
+        yield failed
+
+
+@pytest.fixture
+def own(settings: Any) -> Entry:
+    """Put the backend of this package at the alias "own", on the server of this process; return its settings."""
+    address = settings.CACHES["default"]["LOCATION"]
+    own = {"BACKEND": "warmer.stores.redis.backend.RedisCache", "LOCATION": f"{address}?client_name=own"}
+    settings.CACHES = {**settings.CACHES, "own": own}
+    return own
 
 
 @pytest.fixture
@@ -105,7 +135,7 @@ def test_caches_in_one_place__share_a_breaker(settings: Any, monkeypatch: pytest
 
 
 # -- on a real server ---------------------------------------------------------------------------------
-@pytest.mark.usefixtures("impatient_cache", "clock")
+@pytest.mark.usefixtures("impatient_cache")
 def test_store__write_too_long_for_the_timeout_does_not_suspend_other_calls(redis_server: RedisServer) -> None:
     store = open_things()
     token = store.token(["thing:1"])
@@ -118,10 +148,8 @@ def test_store__write_too_long_for_the_timeout_does_not_suspend_other_calls(redi
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("impatient_cache", "clock")
-def test_site__of_pages_saves_and_checks_one_waits_for_a_cache_that_hangs(
-    make_user: Any, redis_server: RedisServer, failures: list[BaseException]
-) -> None:
+@pytest.mark.usefixtures("impatient_cache")
+def test_site__waits_once_for_a_cache_that_hangs(make_user: Any, redis_server: RedisServer, failed: Mock) -> None:
     user, client = make_user(), Client()
     redis_server.pause()
     for name in "abc":
@@ -130,13 +158,12 @@ def test_site__of_pages_saves_and_checks_one_waits_for_a_cache_that_hangs(
         user.save()
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
-    assert len(failures) == 1
+    assert failed.call_count == 1
     assert backlog().count  # for a worker
     redis_server.resume()
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("clock")
 def test_readers__of_one_process_share_loads_while_the_circuit_is_open(own_jobs: None) -> None:
     began: list[int] = []
     may_end = Semaphore(0)
@@ -160,7 +187,6 @@ def test_readers__of_one_process_share_loads_while_the_circuit_is_open(own_jobs:
     assert len(began) < 9
 
 
-@pytest.mark.usefixtures("clock")
 def test_store__batch_under_way_asks_the_breaker_too(redis_server: RedisServer) -> None:
     store = open_things()
     token = store.token([])
@@ -171,7 +197,6 @@ def test_store__batch_under_way_asks_the_breaker_too(redis_server: RedisServer) 
         store.begin_write(token, {"thing:1": 1}).end()
 
 
-@pytest.mark.usefixtures("clock")
 def test_store__server_that_refuses_a_command_is_not_left_alone(redis_server: RedisServer) -> None:
     store = open_things()
     store.turn(per_second=1, name="pace")
@@ -185,22 +210,19 @@ def test_store__server_that_refuses_a_command_is_not_left_alone(redis_server: Re
     store.ping()
 
 
-def test_store__server_that_came_back_is_used_again(redis_server: RedisServer) -> None:
+def test_store__server_that_came_back_is_used_again(redis_server: RedisServer, clock: Clock) -> None:
     store = open_things()
     redis_server.stop()
     with pytest.raises(StoreUnavailable):
         store.ping()
     RedisServer.start(redis_server)  # and this process is not told
-    wait_until(lambda: answers(store.ping), seconds=30, what="the store uses the server again")
+    clock(LONGEST_WAIT_SECONDS)
+    store.ping()
 
 
 # -- the backend of this package ----------------------------------------------------------------------
-@pytest.mark.usefixtures("clock")
-def test_backend__of_the_sites_calls_one_waits_for_a_cache_that_hangs(
-    redis_server: RedisServer, failures: list[BaseException], own_backend: str
-) -> None:
-    cache = caches[own_backend]
-    store = open_things(alias=own_backend)
+def test_backend__waits_once_for_a_cache_that_hangs(redis_server: RedisServer, failed: Mock, own: Entry) -> None:
+    cache, store = caches["own"], open_things(alias="own")
     cache.set("a", [1])
     redis_server.pause()
     for _ in range(20):
@@ -209,40 +231,33 @@ def test_backend__of_the_sites_calls_one_waits_for_a_cache_that_hangs(
         cache.set("a", 2)
         with pytest.raises(CircuitOpen, match="Timeout"):  # the jobs of the cache share the breaker
             store.ping()
-    assert len(failures) == 1
+    assert failed.call_count == 1
     redis_server.resume()
     assert cache.get("a") == [1]
 
 
-@pytest.mark.usefixtures("clock")
-def test_backend__restarted_server_costs_no_call(redis_server: RedisServer, own_backend: str) -> None:
-    cache = caches[own_backend]
+def test_backend__restarted_server_costs_no_call(redis_server: RedisServer, own: Entry) -> None:
+    cache = caches["own"]
     cache.set("a", 1)
     redis_server.restart()
     cache.set("a", 2)  # on a new connection
     assert cache.get("a") == 2
 
 
-def test_backend__without_ignore_exceptions_raises_what_failed_and_then_that_it_is_left_alone(
-    settings: Any, redis_server: RedisServer, own_backend: str, clock: Clock
-) -> None:
-    entry = {**settings.CACHES[own_backend], "OPTIONS": {"IGNORE_EXCEPTIONS": False}}
-    settings.CACHES = {**settings.CACHES, "own": entry}
+def test_backend__without_ignore_exceptions_raises_errors(settings: Any, redis_server: RedisServer, own: Entry) -> None:
+    settings.CACHES = {"default": settings.CACHES["default"], "own": own | {"OPTIONS": {"IGNORE_EXCEPTIONS": False}}}
     redis_server.stop()
     with pytest.raises(RedisConnectionError):
         caches["own"].get("a")
-    with pytest.raises(CircuitOpen):
+    with pytest.raises(CircuitOpen) as raised:
         caches["own"].get("a")
-    with pytest.raises(RedisConnectionError):  # for code that goes on without Redis
-        caches["own"].get("a")
+    assert isinstance(raised.value, RedisConnectionError)  # for code that goes on without Redis
 
 
-@pytest.mark.usefixtures("clock")
-def test_backend__used_up_pool_is_no_outage(settings: Any, failures: list[BaseException], own_backend: str) -> None:
-    entry = settings.CACHES[own_backend]
+def test_backend__used_up_pool_is_no_outage(settings: Any, failed: Mock, own: Entry) -> None:
     options = {"CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 0.01}}
-    address = entry["LOCATION"].replace("=own", "=small")
-    settings.CACHES = {**settings.CACHES, "own": {**entry, "LOCATION": address, "OPTIONS": options}}
+    address = own["LOCATION"].replace("=own", "=small")
+    settings.CACHES = {**settings.CACHES, "own": own | {"LOCATION": address, "OPTIONS": options}}
     cache = caches["own"]
     cache.set("a", 1)
     pool = cache.client.get_client().connection_pool
@@ -252,31 +267,28 @@ def test_backend__used_up_pool_is_no_outage(settings: Any, failures: list[BaseEx
         open_things(alias="own").ping()
     pool.release(taken)
     assert cache.get("a") == 1
-    assert failures == []
+    assert not failed.called
 
 
-def test_backend__hears_of_an_outage_and_takes_an_iterator_that_was_not_begun_for_no_answer(
-    redis_server: RedisServer, failures: list[BaseException], own_backend: str, clock: Clock
-) -> None:
-    cache = caches[own_backend]
+def test_backend__iterator_is_no_answer(redis_server: RedisServer, failed: Mock, own: Entry, clock: Clock) -> None:
+    cache = caches["own"]
     redis_server.stop()
     with pytest.raises(RedisConnectionError):
         cache.touch("a")  # django-redis does not wrap what it raises
-    assert len(failures) == 1
+    assert failed.call_count == 1
     clock(1)
     cache.iter_keys("*")
-    assert breakers.breaker_of(own_backend).is_open
+    assert breakers.breaker_of("own").is_open
     with pytest.raises(RedisConnectionError):
         list(cache.iter_keys("*"))
 
 
-def test_backend__has_a_pool_and_options_of_its_own(settings: Any, own_backend: str) -> None:
-    own = settings.CACHES[own_backend]
+def test_backend__has_a_pool_and_options_of_its_own(settings: Any, own: Entry) -> None:
     settings.CACHES = {
         **settings.CACHES,
-        "plain": {**own, "BACKEND": "django_redis.cache.RedisCache"},
-        "patient": {**own, "OPTIONS": {"SOCKET_TIMEOUT": 3}},
-        "mixed": {**own, "OPTIONS": {"CONNECTION_POOL_KWARGS": {"socket_timeout": 3}}},
+        "plain": own | {"BACKEND": "django_redis.cache.RedisCache"},
+        "patient": own | {"OPTIONS": {"SOCKET_TIMEOUT": 3}},
+        "mixed": own | {"OPTIONS": {"CONNECTION_POOL_KWARGS": {"socket_timeout": 3}}},
     }
     caches["plain"].set("a", 1)
     names = ("socket_timeout", "socket_connect_timeout")

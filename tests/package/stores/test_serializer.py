@@ -1,6 +1,10 @@
-"""The project's serializer and compressor on a real server: django-redis, jobs, sessions."""
+"""The project's serializer and compressor on a real server: jobs, sessions, and what other code caches there.
+
+What cannot be stored exactly is not cached; it is never an error of that code.
+"""
 
 import json
+import logging
 import pickle
 import zlib
 from copy import deepcopy
@@ -13,18 +17,24 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.cache import cache
-from django.test import Client
-from django.utils.safestring import mark_safe
+from django.http import HttpRequest, HttpResponse
+from django.template import Context, Template
+from django.test import Client, RequestFactory
+from django.utils.safestring import SafeString, mark_safe
+from django.views.decorators.cache import cache_page
+from django_redis.client import DefaultClient
 from redis import Redis
 
 from tests.package.serializers.values import told
 from users.models import CustomUser
 from warmer import warm_many
 from warmer.exceptions import UnreadableValue
-from warmer.serializers.django_redis import MARK
+from warmer.serializers import django_redis
+from warmer.serializers.django_redis import MARK, NOT_CACHED, MsgspecSerializer
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_jobs", "log_anew")]
 
+PICKLE = "django_redis.serializers.pickle.PickleSerializer"
 VALUES: dict[int, Any] = {
     1: {"id": 1, "name": "Ada", "tags": ("a", "b"), 7: {True: None, 1.5: b"\xff"}},
     2: [datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin"))],
@@ -40,6 +50,29 @@ VALUES: dict[int, Any] = {
 
 # More than a process may decompress.
 BOMB = zlib.compress(MARK + bytes(10_000_000))
+
+
+class OwnClient(DefaultClient):
+    """A client that encodes in its own way."""
+
+    def encode(self, value: Any, **options: Any) -> Any:
+        return super().encode(value, **options)
+
+
+@pytest.fixture
+def log_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(django_redis, "_logged", set())
+
+
+@pytest.fixture(params=["errors ignored", "errors raised", "fallback"])
+def shared(request: pytest.FixtureRequest, settings: Any) -> str:
+    """Each kind of alias that warmer and other apps may share."""
+    settings.CACHES = deepcopy(settings.CACHES)
+    options = settings.CACHES["default"]["OPTIONS"]
+    options["IGNORE_EXCEPTIONS"] = request.param != "errors raised"
+    if request.param == "fallback":
+        options["FALLBACK_SERIALIZER"] = PICKLE
+    return str(request.param)
 
 
 def all_told(values: dict[Any, Any]) -> dict[Any, str]:
@@ -149,3 +182,78 @@ def test_session__of_the_admin_is_served_from_the_cache(
     with django_assert_num_queries(0):
         assert dict(client.session.items()) == {**cached, "seen": {"at": "2026-01-01", "ids": [1, 2]}}
     assert client.get("/admin/").status_code == 200
+
+
+# -- what other code caches beside jobs ----------------------------------------------------------------
+def test_page_and_fragment__are_served_from_the_cache_or_anew(shared: str) -> None:
+    calls = []
+
+    @cache_page(60)
+    def page(request: HttpRequest) -> HttpResponse:
+        calls.append(request)
+        return HttpResponse("hello")
+
+    request = RequestFactory().get("/page/")
+    assert [page(request).content for _ in range(3)] == [b"hello"] * 3
+    fragment = Template("{% load cache %}{% cache 60 fragment %}<b>{{ value }}</b>{% endcache %}")
+    shown = [fragment.render(Context({"value": value})) for value in ("x", "y")]
+    if shared == "fallback":
+        assert (len(calls), shown) == (1, ["<b>x</b>", "<b>x</b>"])
+    else:
+        assert (len(calls), shown) == (3, ["<b>x</b>", "<b>y</b>"])
+
+
+def test_objects__never_read_back_as_something_else(shared: str, admin_user: CustomUser) -> None:
+    kept = shared == "fallback"
+    cache.set("user", "an older value")
+    cache.set("user", admin_user)
+    assert cache.get("user") == (admin_user if kept else None)
+    cache.set_many({"plain": (1, 2), "safe": mark_safe("<b>")})
+    assert cache.get("plain") == (1, 2)
+    if shared != "errors raised":
+        readable = {"user": admin_user, "safe": "<b>"} if kept else {}
+        assert cache.get_many(["user", "plain", "safe", "missing"]) == {"plain": (1, 2)} | readable
+    safe = cache.get("safe")
+    assert (type(safe), safe) == ((SafeString, "<b>") if kept else (type(None), None))
+    cache.delete("user")
+    assert cache.add("user", admin_user)
+    assert cache.get("user") == (admin_user if kept else None)
+
+
+def test_get_or_set__gives_what_was_asked_for(settings: Any, admin_user: CustomUser) -> None:
+    for _ in range(2):
+        assert cache.get_or_set("user", CustomUser.objects.first) == admin_user
+        assert cache.get_many(["user"]) == {}
+
+
+def test_log__names_the_writer_once_per_type(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="warmer"):
+        for number in range(3):
+            cache.set(f"key{number}", [mark_safe("<b>")])
+            cache.set(f"set{number}", {"response": HttpResponse()})
+    assert [record.name for record in caplog.records] == ["warmer.serializers.django_redis"] * 2
+    safe, response = (record.getMessage() for record in caplog.records)
+    assert f"{__name__}, line " in safe
+    assert "at [0] it holds a django.utils.safestring.SafeString" in safe
+    assert "at ['response'] it holds a django.http.response.HttpResponse" in response
+    assert "WARMER_CACHE" in safe
+
+
+@pytest.mark.filterwarnings("ignore:.* on sharded client")  # of django-redis itself
+@pytest.mark.parametrize(
+    "client", ["django_redis.client.DefaultClient", "django_redis.client.ShardClient", f"{__name__}.OwnClient"]
+)
+def test_job__fails_for_what_it_cannot_carry(shared: str, settings: Any, client: str) -> None:
+    settings.CACHES["default"]["OPTIONS"]["CLIENT_CLASS"] = client
+    job: Any = warm_many("mixed:{id}", name="mixed", ids=lambda: [1, 2])(lambda ids: {1: mark_safe("<b>"), 2: "plain"})
+    report = job.warm()
+    assert (report.written, report.failed) == (1, 1)
+    assert "SafeString" in report.failures[0].error
+    assert type(job.get(1)) is SafeString  # loaded, and not cached
+    assert cache.get("mixed:1") is None
+
+
+def test_what_is_not_cached__is_no_value_of_any_serializer() -> None:
+    serializer = MsgspecSerializer({"IGNORE_EXCEPTIONS": False})
+    assert serializer.dumps(object()) == NOT_CACHED
+    assert serializer.loads(NOT_CACHED) is None
