@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from warmer.monitoring.families import FAMILIES
+from warmer.monitoring.families import FAMILIES, samples
 from warmer.monitoring.snapshot import take
 
 KINDS: dict[str, Any] = {
@@ -28,12 +28,10 @@ class WarmerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, as it is now."""
-        snapshot = take()
-        for family in FAMILIES:
-            metric = KINDS[family.kind](family.name, family.help, labels=family.labels)
-            for labels, *value in family.values(snapshot):
-                metric.add_metric(labels, *value)
-            yield metric
+        made = {each.name: KINDS[each.kind](each.name, each.help, labels=each.labels) for each in FAMILIES}
+        for name, labels, *value in samples(take()):
+            made[name].add_metric(labels, *value)
+        yield from made.values()
 
     def describe(self) -> list[Metric]:
         """Return nothing, so that registering the collector queries neither database nor cache."""
