@@ -32,14 +32,9 @@ AT_ONCE = {"repl-diskless-sync-delay": "0", "shutdown-timeout": "0"}
 
 @dataclass(kw_only=True)
 class Site:
-    """Posts whose titles are cached, by a job with a key for each and by one with a single key.
+    """Posts whose titles are cached, by a job with a key for each and by one with a single key."""
 
-    Attributes:
-        proxy: where the cache's clients connect.
-        posts: the ids.
-    """
-
-    proxy: Proxy
+    proxy: Proxy  # to which the cache's clients connect
     posts: list[int]
     titles: Any
     every_title: Any

@@ -16,7 +16,6 @@ from tests.servers import SERVERS
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """The Python of the foreign project's venv."""
     return foreign_python()
 
 
@@ -52,7 +51,6 @@ def foreign(
 
 @pytest.fixture(scope="session")
 def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
-    """A PostgreSQL of this process."""
     own = pytestconfig.stash[SERVERS].postgres
     if own.is_running:
         yield own
@@ -84,5 +82,4 @@ def new_database(postgres: PostgresServer) -> NewDatabase:
 
 @pytest.fixture
 def on_postgresql(foreign: ForeignProject, new_database: NewDatabase) -> None:
-    """The project's database is an empty PostgreSQL."""
     foreign.settings(f"DATABASES = {{'default': {new_database()!r}}}")

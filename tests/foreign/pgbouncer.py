@@ -31,11 +31,7 @@ min_pool_size = 2
 
 
 def find_pgbouncer() -> str:
-    """Return the program that `WARMER_TEST_PGBOUNCER` names, or the installed one.
-
-    Raises:
-        EmbeddedError: it is not there. The message says how to get it.
-    """
+    """Return the program that `WARMER_TEST_PGBOUNCER` names, or the installed one."""
     given = os.environ.get(VARIABLE, "")
     # Debian has it where only root's PATH leads to.
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])

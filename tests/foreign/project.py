@@ -83,14 +83,9 @@ class Web:
 
 @dataclass(kw_only=True)
 class ForeignProject:
-    """A copy of `mysite/`, run by the Python of its own venv; nothing of the test run's settings reaches it.
+    """A copy of `mysite/`, run by the Python of its own venv; nothing of the test run's settings reaches it."""
 
-    Attributes:
-        folder: where its manage.py is.
-        environment: environment variables that its processes get.
-    """
-
-    folder: Path
+    folder: Path  # of its manage.py
     python: Path
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -98,7 +93,6 @@ class ForeignProject:
         self.add("mysite/settings.py", text)
 
     def add(self, name: str, text: str) -> None:
-        """Add lines at the end of a file, which is made if it is not there."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a") as out:
@@ -150,7 +144,6 @@ class ForeignProject:
         return checked, {each["check"]: each for each in found}
 
     def execute(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the project's Python to its end."""
         return run(self.python, *arguments, cwd=self.folder, env=self._environment())
 
     def worker(self, *options: str) -> AbstractContextManager[Running]:

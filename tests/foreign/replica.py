@@ -11,12 +11,7 @@ from embedded.waiting import wait_until
 
 
 class Replica(PostgresServer):
-    """A streaming replica. It may be read while it lags: see `pause`.
-
-    Args:
-        primary: the server that it streams from.
-        options: settings as in postgresql.conf.
-    """
+    """A streaming replica. It may be read while it lags: see `pause`."""
 
     def __init__(self, primary: PostgresServer, *, options: Mapping[str, str] | None = None) -> None:
         super().__init__(options=options)

@@ -30,7 +30,6 @@ sys.meta_path = [Hiding if each is PathFinder else each for each in sys.meta_pat
 
 
 def examine(foreign: ForeignProject) -> tuple[str, dict[str, Any]]:
-    """Return what `check` says, and the errors that the doctor finds."""
     said, found = foreign.examine()
     return said, {check: each for check, each in found.items() if each["severity"] == "error"}
 

@@ -27,7 +27,6 @@ def test_oldest_versions__warm_on_a_worker(foreign: ForeignProject, tmp_path: Pa
 
 
 def _oldest() -> list[str]:
-    """Return a pin of each lower bound."""
     [found] = metadata.distributions(path=[str(built_wheel())])
     asked = [Requirement(each) for each in found.requires or ()]
     bounds = {each.name: bound for each in asked for bound in each.specifier if bound.operator == ">="}

@@ -19,11 +19,7 @@ INSTALL_SECONDS = 600
 
 
 def foreign_python() -> Path:
-    """Return the Python of a venv that holds the wheel of this checkout and what the foreign project uses.
-
-    Raises:
-        RuntimeError: it could not be installed; with the last lines of pip.
-    """
+    """Return the Python of a venv that holds the wheel of this checkout and what the foreign project uses."""
     files = sorted(path for path in (ROOT / "warmer").rglob("*") if path.is_file() and path.suffix != ".pyc")
     digest = hashlib.sha256()
     for path in (REQUIREMENTS, ROOT / "pyproject.toml", *files):
@@ -52,13 +48,11 @@ def _install_all() -> None:
 
 
 def built_wheel() -> Path:
-    """Return the wheel that is installed."""
     [wheel] = WHEELS.glob("warmer-*.whl")
     return wheel
 
 
 def pip(*arguments: str | Path) -> None:
-    """Run the venv's pip."""
     install(PYTHON, "-m", "pip", *arguments)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mutations.catalogue import Mutation
+from tests.mutations.__main__ import Mutation
 
 MUTATIONS = Mutation.load_all()
 

@@ -15,7 +15,7 @@ from config.environment import env, env_int, env_list, environment_name, require
 from tests.support.fixtures import Python
 
 
-def test_environment_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment__its_name_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
     for value, name in (("production", "production"), ("test", "test"), ("", "development")):
         monkeypatch.setenv("DJANGO_ENV", value)
         assert environment_name() == name
@@ -23,23 +23,14 @@ def test_environment_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="DJANGO_ENV is 'Production': expected one of development"):
         environment_name()
 
-
-def test_require__returns_what_is_set_and_names_everything_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONE", raising=False)
     monkeypatch.setenv("TWO", "  ")
-    monkeypatch.setenv("THREE", " third ")
-    assert require(THREE="a third") == {"THREE": "third"}
+    monkeypatch.setenv("THREE", "\t a third\n")
+    assert require(THREE="a third") == {"THREE": "a third"}
     with pytest.raises(ImproperlyConfigured, match=r": ONE \(a number\); TWO \(another\)\.$"):
         require(ONE="a number", TWO="another", THREE="a third")
-
-
-def test_env__without_surrounding_blanks_or_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONE", "\t a value\n")
-    assert env("ONE") == "a value"
-    monkeypatch.delenv("ONE")
-    assert (env("ONE"), env("ONE", "another")) == ("", "another")
-    assert env_list("ONE") == []
-    assert env_int("ONE", 7) == 7
+    assert (env("ONE"), env("ONE", "another"), env("THREE")) == ("", "another", "a third")
+    assert (env_list("ONE"), env_int("ONE", 7)) == ([], 7)
 
 
 # A password that must not be shown: it is looked for in every output.

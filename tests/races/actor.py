@@ -41,7 +41,6 @@ IN_AUTOCOMMIT = ("save_alone", "update_alone", "raw_sql_alone")
 
 
 def declare_next() -> Any:
-    """Declare the job that only the next release has."""
 
     @warm_many("next:{id}", ids=list, name="next", depends_on={Post: "id"})
     def views(ids: Any) -> dict[int, int]:

@@ -21,13 +21,7 @@ __all__ = ["cluster", "make_comment", "make_post", "make_user", "own_jobs"]
 
 @dataclass(frozen=True, kw_only=True)
 class Filled:
-    """A job over one post's title, with one way of filling its key.
-
-    Attributes:
-        fill: fills the key once, by the way under test.
-        cached: what is in the cache now; None: nothing.
-        post: the row that the loader reads.
-    """
+    """A job over one post's title, with one way of filling its key once: `fill`."""
 
     name: str
     job: Any

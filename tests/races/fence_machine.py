@@ -217,7 +217,6 @@ class Fence(RuleBasedStateMachine):
         raise NotImplementedError
 
     def marked(self, keys: Sequence[str]) -> set[str]:
-        """Return the keys that are marked as absent."""
         raise NotImplementedError
 
     def note_whole(self, job: str) -> None:

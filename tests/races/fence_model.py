@@ -48,16 +48,13 @@ class Fill:
 
 @dataclass(kw_only=True)
 class Job:
-    """A store, and what must be in it.
-
-    Attributes:
-        cached: id -> the version that is cached, also of an absence.
-        at_least: id -> the version committed last before the last invalidation that was applied.
-        unswept: id -> the same, once the keys of a job that was invalidated as a whole are swept.
-    """
+    """A store, and what must be in it, by id."""
 
     store: Store
+    # The version that is cached, also of an absence.
     cached: dict[int, int] = field(default_factory=dict)
+    # The version committed last before the last invalidation that was applied; and the same once the keys of a job
+    # that was invalidated as a whole are swept.
     at_least: dict[int, int] = field(default_factory=lambda: dict.fromkeys(IDS, 0))
     unswept: dict[int, int] = field(default_factory=lambda: dict.fromkeys(IDS, 0))
 

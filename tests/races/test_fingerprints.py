@@ -36,7 +36,6 @@ others = pytest.mark.parametrize("other", [ANOTHER_CACHE, OLD_RELEASE], ids=["an
 
 @pytest.fixture
 def post(make_post: Any) -> Any:
-    """A post of which an old value is cached."""
     made = make_post()
     Relay().poll()  # the tests before may have left something
     ChangeRecord.objects.all().delete()

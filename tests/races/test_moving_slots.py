@@ -77,14 +77,12 @@ class Race:
             self.wrong.append(f"{key}: read {cached} after the invalidation of {version}")
 
     def warm(self) -> None:
-        """Fill all rows, as a run does."""
         keys = [self.key.key(id) for id in range(ROWS)]
         token = self.store.token(keys)
         values = self.load(range(ROWS))
         self.count(self.store.write(token, values))
 
     def fill(self) -> None:
-        """Fill some rows, as a reader does."""
         ids = self.random.sample(range(ROWS), 5)
         claim = self.store.claim([self.key.key(id) for id in ids], seconds=1.0)
         values = self.load([id for id in ids if self.key.key(id) in claim.mine])

@@ -63,7 +63,6 @@ class Writer:
                 self.shared.errors[f"{way.__name__}: {error!r}"] += 1
 
     def pause(self) -> None:
-        """Hold the locks for a while."""
         time.sleep(self.random.random() / 100)
 
     def save(self) -> None:

@@ -20,7 +20,6 @@ def new_app(broker: str, **conf: Any) -> Celery:
 
 @contextmanager
 def app_on(broker: str) -> Iterator[Celery]:
-    """Use such an app in a block."""
     app = new_app(broker)
     try:
         yield app

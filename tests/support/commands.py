@@ -30,7 +30,6 @@ class Ended:
 
 
 def execute(name: str, *args: str, output: type[io.StringIO] = io.StringIO, **options: Any) -> Ended:
-    """Run a command to its end, whatever that is."""
     out = output()
     try:
         call_command(name, *args, stdout=out, stderr=out, **options)

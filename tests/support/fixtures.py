@@ -115,7 +115,6 @@ def no_database(transactional_db: None) -> Iterator[None]:
 
 @pytest.fixture
 def make_user() -> Callable[..., CustomUser]:
-    """Return a function that creates a user."""
     return a_user
 
 
@@ -127,7 +126,6 @@ def make_post() -> Callable[..., Post]:
 
 @pytest.fixture
 def make_comment() -> Callable[..., Comment]:
-    """Return a function that creates a comment."""
     return a_comment
 
 

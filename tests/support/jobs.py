@@ -25,7 +25,6 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def empty_registry(registry: Registry) -> Registry:
-    """The registry without the project's jobs."""
     for name in list(registry):
         registry.unregister(name)
     return registry

@@ -13,13 +13,11 @@ from warmer import keys_invalidated, warm_many
 
 
 def cached(*keys: str) -> list[str]:
-    """Put something at each key."""
     cache.set_many(dict.fromkeys(keys, "cached"))
     return list(keys)
 
 
 def gone(*keys: str) -> set[str]:
-    """Return the keys at which nothing is any more."""
     return set(keys) - set(cache.get_many(keys))
 
 

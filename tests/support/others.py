@@ -33,13 +33,11 @@ def in_thread(action: Callable[[], object]) -> Thread:
 
 
 def in_threads(*actions: Callable[[], object]) -> list[Thread]:
-    """Start such a thread for each action."""
     return list(map(in_thread, actions))
 
 
 @contextmanager
 def worker() -> Iterator[None]:
-    """Run the relay of a worker."""
     relaying.start()
     try:
         yield
@@ -83,5 +81,4 @@ def in_a_fork(action: Callable[[], object]) -> int:
 
 
 def holds_in_a_fork(check: Callable[[], object]) -> bool:
-    """Return whether something is true in a child process."""
     return in_a_fork(lambda: os._exit(0 if check() else 1)) == 0

@@ -77,12 +77,7 @@ class Running:
 def running(
     *command: object, log: Path, env: Mapping[str, str], ready: str = "", cwd: Path = ROOT
 ) -> Iterator[Running]:
-    """Run a program until the block ends.
-
-    Args:
-        log: the file that its output is appended to.
-        ready: the text by which it says that it has begun.
-    """
+    """Run a program, whose output is appended to a log, from when it prints that it is ready until the block ends."""
     with log.open("ab") as output:
         process = Running(group=ProcessGroup(list(map(str, command)), output=output, env=env, cwd=cwd), log=log)
     try:
@@ -93,11 +88,7 @@ def running(
 
 
 class Actors:
-    """Python processes that say "ready", begin when they are sent a line, and print their result as JSON.
-
-    Args:
-        commands: the arguments of each.
-    """
+    """Python processes that say "ready", begin when they are sent a line, and print their result as JSON."""
 
     def __init__(self, commands: Sequence[Sequence[object]], *, env: Mapping[str, str] | None = None) -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -116,7 +107,6 @@ class Actors:
         return self
 
     def go(self) -> None:
-        """Let all of them begin."""
         for process in self.processes:
             process.stdin.write("go\n")
             process.stdin.flush()

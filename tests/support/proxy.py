@@ -11,15 +11,10 @@ from embedded.redis_server import RedisServer
 
 
 class Proxy:
-    """A proxy for Redis: `with Proxy(server, seconds=0.06) as proxy: ... proxy.url ...`.
-
-    Args:
-        server: where new connections lead; it may be replaced. Open connections stay.
-        seconds: by how much each answer is late.
-    """
+    """A proxy for Redis: `with Proxy(server, seconds=0.06) as proxy: ... proxy.url ...`."""
 
     def __init__(self, server: RedisServer, *, seconds: float = 0) -> None:
-        self.server = server
+        self.server = server  # new connections lead here; it may be replaced
         self.port = 0
         self.url = ""
         self._seconds = seconds

@@ -55,13 +55,9 @@ def claims_and_writes(server: Redis) -> int:
 def counting_loader(
     server: Redis, *, readers: int = 0, fails: bool = False, sticks: bool = False
 ) -> Callable[[Sequence[Any]], Mapping[Any, Any]]:
-    """Return a loader that counts its calls in the server, and how many of them run at once.
+    """Return a loader that counts its calls ("loads") in the server, and how many of them run at once ("at_once").
 
-    Args:
-        server: where "loads" and "at_once" are counted.
-        readers: the first call waits until so many have missed the key.
-        fails: every call raises.
-        sticks: the call never ends.
+    The first call waits until so many readers have missed the key. Every call raises, or never ends, on demand.
     """
 
     def load(ids: Sequence[Any]) -> Mapping[Any, Any]:
@@ -82,7 +78,6 @@ def counting_loader(
 
 
 def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Call all at the same moment, each in a thread; return what each returned, or its error as text."""
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:

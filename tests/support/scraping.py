@@ -12,25 +12,19 @@ class Scraped:
         self.samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float | None:
-        """Return a value, by its name without `warmer_`; None when there is none.
-
-        Args:
-            labels: the labels; `job` is `things` unless given.
-        """
+        """Return a value, by its name without `warmer_`, of the job `things` unless given; None when there is none."""
         wanted = {"job": "things"} | labels
         found = [s.value for s in self.samples if s.name == f"warmer_{name}" and s.labels in (wanted, labels)]
         assert len(found) <= 1
         return found[0] if found else None
 
     def number(self, name: str, **labels: str) -> float:
-        """Return a value that must be there."""
         value = self(name, **labels)
         assert value is not None, name
         return value
 
 
 def scrape(**headers: str) -> Scraped:
-    """Return what `/metrics` says now."""
     response = Client().get("/metrics", headers=headers)
     assert response.status_code == 200, response.content
     return Scraped(response.content.decode())

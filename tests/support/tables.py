@@ -23,10 +23,7 @@ class OwnModel(Model):
 def tables_of(*models: type[Model]) -> Iterator[Any]:
     """Create the tables of models, in this order; at the end drop them, and forget the models.
 
-    The block gets the models as attributes of one object, by their names.
-
-    Args:
-        models: all that the test defines, in one app. A proxy has no table, but is to be forgotten too.
+    The block gets the models, all that the test defines, as attributes of one object. A proxy has no table.
     """
     managed = [model for model in models if not model._meta.proxy]
     with connection.schema_editor() as editor:

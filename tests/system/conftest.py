@@ -170,7 +170,6 @@ def worker(celery_setup: CeleryTestSetup) -> Worker:
 
 @pytest.fixture
 def second_worker(second_worker_container: WorkerContainer, celery_setup_app: Celery) -> Worker:
-    """Another worker on the same queues."""
     return Worker(container=second_worker_container, app=celery_setup_app)
 
 

@@ -36,12 +36,7 @@ INHERITED = ("HOME", "LANG", "PATH", "TZ")
 
 
 class HostContainer:
-    """The part of `docker.models.containers.Container` that pytest-docker-tools uses.
-
-    Args:
-        root: the folder for the container's log and files.
-        on_docker: network, volumes and user, without effect, for these processes are on the host.
-    """
+    """The part of `docker.models.containers.Container` that pytest-docker-tools uses."""
 
     def __init__(
         self,
@@ -54,7 +49,7 @@ class HostContainer:
         working_dir: str | None = None,
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
-        **on_docker: object,
+        **on_docker: object,  # without effect: these processes are on the host
     ) -> None:
         self.id = uuid.uuid4().hex * 2
         self.name = name or f"host-{self.id[:8]}"
@@ -199,7 +194,6 @@ class HostClient:
         raise NotFound(f"There is no container {name!r}.")
 
     def close(self) -> None:
-        """End every process and remove every file."""
         for container in self._containers:
             container.remove(force=True)
         shutil.rmtree(self.root, ignore_errors=True)

@@ -17,15 +17,10 @@ from warmer.models import WarmingRun
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """Commands of the project, run in the environment of the worker under test.
-
-    Attributes:
-        environment: the variables that worker, beat and commands have in common.
-        app: an app that sends to the workers' broker.
-    """
+    """Commands of the project, run in the environment of the worker under test."""
 
     environment: Mapping[str, str]
-    app: Celery
+    app: Celery  # sends to the workers' broker
 
     def manage(self, *arguments: str, status: int = 0) -> str:
         """Run a management command to its end; return what it says. It must exit with `status`."""
@@ -35,7 +30,6 @@ class Project:
         return done.stdout
 
     def request(self, job: str) -> WarmingRun:
-        """Request a job's run on the workers without waiting for it."""
         self.manage("warm_cache", "--no-wait", job)
         return WarmingRun.objects.filter(job=job).latest("id")
 

@@ -70,12 +70,7 @@ class Supervised:
         self.process.send_signal(number)
 
     def ends(self, code: int, *, at_least: int = 0) -> str:
-        """Wait until it ends; return what it said.
-
-        Args:
-            code: the exit code that it must end with.
-            at_least: how many processes must have been below it. None of them may be left.
-        """
+        """Wait until it ends with a code, and none of the processes below it, so many at least, is left."""
         wait_until(self._has_ended, seconds=PATIENCE_SECONDS, what="it ends")
         assert self.process.returncode == code, self.text
         assert len(self._family) >= at_least, f"only {len(self._family)} processes were seen"
@@ -83,7 +78,6 @@ class Supervised:
         return self.text
 
     def left(self) -> list[psutil.Process]:
-        """Return which of the processes still run."""
         self._has_ended()
         return [process for process in self._family.values() if _runs(process)]
 

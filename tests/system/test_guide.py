@@ -30,20 +30,14 @@ ENTRIES = (
 
 @dataclass
 class NewProject:
-    """A project that is made by following the guide.
-
-    Attributes:
-        programs: the folder of the venv's python, pip and celery.
-        said: what each command said, by the line that was typed.
-        left: what runs on in a terminal of its own, by the line that was typed.
-    """
+    """A project that is made by following the guide; what was typed is known by its line."""
 
     folder: Path
-    programs: Path
+    programs: Path  # the folder of the venv's python, pip and celery
     server: RedisServer
     terminals: ExitStack
     said: dict[str, str] = field(default_factory=dict)
-    left: dict[str, Running] = field(default_factory=dict)
+    left: dict[str, Running] = field(default_factory=dict)  # in terminals of their own
 
     def write(self, code: str) -> None:
         """Write what a block of Python shows into the file that it names; settings come at the end."""

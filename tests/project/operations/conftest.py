@@ -11,8 +11,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.package.doctor.conftest import broker_at, serve  # noqa: F401
 from tests.package.doctor.support import Serve
-from tests.project.operations.page import Page
-from tests.project.operations.terminal import CacheAt, manage
+from tests.project.operations.page import CacheAt, Page, manage
 from tests.support.caches import caches_at
 from warmer.doctor.checks import connection
 

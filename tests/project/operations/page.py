@@ -1,14 +1,23 @@
-"""docs/operations.md and what is shown there: blocks of output, and commands, each made by a test."""
+"""docs/operations.md, and what a person on call sees and does at a terminal: each block there is made by a test."""
 
+import io
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from logging import LogRecord
 from typing import Any
+from unittest.mock import patch
+
+from django.core.management import CommandError, call_command
+from django.test import Client
 
 from embedded.redis_server import RedisServer
-from tests.project.operations.terminal import manage
 from tests.support.processes import ROOT
+from warmer.admin import questions
+from warmer.admin.overview import overview
+from warmer.stores import breaker
 
+CacheAt = Callable[..., RedisServer]
 PATH = ROOT / "docs" / "operations.md"
 # What the page calls the cache's server, whichever port the test's has.
 PORT = "6379"
@@ -21,26 +30,14 @@ DIFFERS = (
 
 
 class Page:
-    """The page.
-
-    Args:
-        write: put what is really printed into the page, where that differs.
-
-    Attributes:
-        server: the cache's server, in the state that the page is about.
-    """
+    """The page; `write` puts what is really printed into it, where that differs."""
 
     def __init__(self, *, write: bool) -> None:
         self._write = write
-        self.server: RedisServer | None = None
+        self.server: RedisServer | None = None  # the cache's, in the state that the page is about
 
     def shows(self, name: str, printed: str, *, varies: Sequence[str] = ()) -> None:
-        """Assert that a block of the page is what was printed.
-
-        Args:
-            name: the block is between `<!-- fault: NAME: begin -->` and `<!-- fault: NAME: end -->`.
-            varies: patterns of what differs from run to run: what their groups match is not compared.
-        """
+        """Assert that a block of the page is what was printed, but for what the groups of patterns match."""
         printed = re.sub(rf"\b{self._port}\b", PORT, printed).strip("\n")
         expected = f"```console\n{printed}\n```\n"
         for pattern in varies:
@@ -92,3 +89,90 @@ def _mask(found: re.Match[str]) -> str:
         begin, end = found.start(group) - start, found.end(group) - start
         text = f"{text[:begin]}~{text[end:]}"
     return text
+
+
+# -- the terminal --------------------------------------------------------------------------------------
+# A part of a command's output goes on in lines that are indented so far.
+INDENT = " " * 11
+
+
+def manage(line: str) -> str:
+    """Run `manage.py LINE`; return the line, and everything that is printed."""
+    name, *words = shlex.split(line.removeprefix("manage.py "))
+    out = io.StringIO()
+    breaker.forget()  # a command is a process of its own
+    try:
+        call_command(name, *words, stdout=out, stderr=out)
+    except CommandError as error:
+        out.write(f"CommandError: {error}\n")
+    return f"$ manage.py {line.removeprefix('manage.py ')}\n{out.getvalue()}"
+
+
+def doctor(*checks: str) -> str:
+    """Return what the doctor prints of checks that found something, and its last line."""
+    parts = [rf"  (error|warning|info) +{check}$" for check in checks]
+    return excerpt(manage("cache_doctor"), *parts, heading=r"\w.*")
+
+
+def stats(*beginnings: str) -> str:
+    return excerpt(manage("cache_stats"), *(rf" *{beginning}" for beginning in beginnings))
+
+
+def excerpt(printed: str, *parts: str, heading: str = "") -> str:
+    """Return the parts of an output that begin with patterns, verbatim; "..." is what is left out.
+
+    The command itself is always there, and its last line when it is an error; a heading when a part
+    follows it.
+    """
+    for part in parts:
+        assert re.search(f"^{part}", printed, flags=re.M), f"{part!r} is not in:\n{printed}"
+    lines = printed.strip("\n").splitlines()
+    wanted = _wanted(lines, parts, heading)
+    kept: list[str] = []
+    for number, line in enumerate(lines):
+        if number in wanted:
+            kept.append(line)
+        elif line.strip() and kept[-1] != "...":
+            kept.append("...")
+        elif not line.strip() and {number - 1, number + 1} <= wanted:
+            kept.append("")
+    return "\n".join(kept)
+
+
+def _wanted(lines: Sequence[str], parts: Sequence[str], heading: str) -> set[int]:
+    wanted: set[int] = set()
+    above, taking = None, False
+    for number, line in enumerate(lines):
+        if _begins(line, (r"\$ ", "CommandError: ")):
+            wanted.add(number)
+            taking = False
+        elif heading and re.fullmatch(heading, line):
+            above, taking = number, False
+        else:
+            taking = taking if line.startswith(INDENT) else _begins(line, parts)
+            if taking:
+                wanted |= {number} if above is None else {number, above}
+    return wanted
+
+
+def logged(records: Iterable[LogRecord], *loggers: str) -> str:
+    """Return what loggers, or those under them, said: as the project's log has it but for the time."""
+    return "\n".join(
+        f"{each.levelname} {each.name}: {each.getMessage()}"
+        for each in records
+        if f"{each.name}.".startswith(tuple(f"{name}." for name in loggers))
+    )
+
+
+def curl(path: str) -> str:
+    """Ask the site for an address; return what `curl` shows."""
+    return f"$ curl -s localhost:8000{path}\n{Client().get(path).content.decode()}"
+
+
+def states() -> dict[str, str]:
+    with patch.object(questions, "PATIENCE_SECONDS", 20.0):  # the machine may be busy
+        return {row.spec.name: row.state for row in overview({})["rows"]}
+
+
+def _begins(line: str, patterns: Iterable[str]) -> bool:
+    return any(re.match(pattern, line) for pattern in patterns)

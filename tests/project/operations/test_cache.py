@@ -13,8 +13,7 @@ from django.utils import timezone
 from embedded.redis_server import RedisServer
 from myapp.models import Post
 from myapp.warming import posts
-from tests.project.operations.page import Page
-from tests.project.operations.terminal import CacheAt, curl, doctor, excerpt, logged, manage, states, stats
+from tests.project.operations.page import CacheAt, Page, curl, doctor, excerpt, logged, manage, states, stats
 from tests.support.caches import caches_at
 from tests.support.fixtures import use_pool
 from tests.support.proxy import Proxy

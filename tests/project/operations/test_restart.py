@@ -12,8 +12,7 @@ from embedded.waiting import wait_until
 from myapp.models import Post
 from myapp.warming import posts
 from tests.package.doctor.support import fail_to_save
-from tests.project.operations.page import Page
-from tests.project.operations.terminal import CacheAt, curl, doctor, manage, states, stats
+from tests.project.operations.page import CacheAt, Page, curl, doctor, manage, states, stats
 from tests.support.scraping import scrape
 from warmer import jobs
 from warmer.invalidation import Relay

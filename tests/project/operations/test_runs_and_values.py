@@ -16,8 +16,7 @@ from embedded.redis_server import RedisServer
 from myapp.models import Post
 from tests.package.admin.pages import act
 from tests.package.doctor.support import Serve
-from tests.project.operations.page import Page
-from tests.project.operations.terminal import CacheAt, doctor, excerpt, logged, manage, states
+from tests.project.operations.page import CacheAt, Page, doctor, excerpt, logged, manage, states
 from tests.support.processes import run_code
 from tests.support.scraping import scrape
 from tests.support.waiting import without_triggers

@@ -134,7 +134,6 @@ def test_excerpt__is_the_beginning_of_the_first_paragraph(body: str, expected: s
 
 # -- indexes ------------------------------------------------------------------------------------------
 def plan_of_last_query(load: Callable[[], Any]) -> str:
-    """Run a loader and return the plan of its last query."""
     with CaptureQueriesContext(connection) as captured:
         load()
     query = captured.captured_queries[-1]["sql"]

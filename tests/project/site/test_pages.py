@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from myapp.warming import popular_posts
-from tests.support.rows import a_comment, a_post, a_user
+from tests.support.rows import PUBLISHED, a_comment, a_post, a_user
 from users.warming import user_profiles
 
 # Reads of what a transaction changed bypass the cache until it commits: here every save commits.
@@ -67,23 +67,15 @@ def test_post__shows_paragraphs_and_comments_in_order(client: Client) -> None:
     assert '<time datetime="2026-03-04T05:06:00+00:00">4 March 2026</time>' in page
 
 
-def test_post__is_cached_when_read_though_it_is_not_popular(
+def test_post__is_cached_when_read_though_it_is_not_popular__and_follows_its_comments(
     client: Client, django_assert_num_queries: NumQueries
 ) -> None:
-    post = a_post()
-    a_comment(post)
-    with django_assert_num_queries(3):  # the post, its comments, who wrote them
-        text_of(client, post.get_absolute_url())
-
-    with django_assert_num_queries(0):
-        text_of(client, post.get_absolute_url())
-
-
-def test_post__follows_its_comments(client: Client) -> None:
     old, new = a_post(), a_post()
     assert "No comments yet" in text_of(client, old.get_absolute_url())
     comment = a_comment(old, body="Here I am")
-    assert "Here I am" in text_of(client, old.get_absolute_url())
+    for queries in (3, 0):  # the post, its comments, who wrote them
+        with django_assert_num_queries(queries):
+            assert "Here I am" in text_of(client, old.get_absolute_url())
     assert "Here I am" not in text_of(client, new.get_absolute_url())
 
     comment.post = new
@@ -111,9 +103,12 @@ def test_post__names_no_inactive_author(client: Client) -> None:
     assert f"/users/{author.pk}/" not in page
 
 
-def test_post__redirects_to_its_slug(client: Client) -> None:
-    post = a_post(slug="before")
+def test_post__redirects_to_its_slug__a_draft_is_not_found(client: Client) -> None:
+    post = a_post(slug="before", published_at=None)
     before = post.get_absolute_url()
+    assert client.get(before).status_code == 404
+    post.published_at = PUBLISHED
+    post.save()
     text_of(client, before)
     assert client.get(reverse("myapp:post", args=[post.pk, "wrong"]))["Location"] == before
 
@@ -122,16 +117,6 @@ def test_post__redirects_to_its_slug(client: Client) -> None:
 
     response = client.get(before)
     assert (response.status_code, response["Location"]) == (302, f"/posts/{post.pk}/after/")
-    text_of(client, post.get_absolute_url())
-
-
-def test_post__draft_is_not_found_and_appears_when_published(client: Client) -> None:
-    post = a_post(published_at=None)
-    assert client.get(post.get_absolute_url()).status_code == 404
-
-    post.published_at = a_post().published_at
-    post.save()
-
     text_of(client, post.get_absolute_url())
 
 
@@ -151,14 +136,8 @@ def test_not_found__has_the_sites_look(client: Client) -> None:
 def test_profile__shows_the_person_but_no_email_address__until_inactive(
     client: Client, django_assert_num_queries: NumQueries
 ) -> None:
-    user = a_user(
-        first_name="Grace",
-        last_name="Hopper",
-        username="grace",
-        bio="Found the moth.",
-        location="Arlington",
-        activity=1234,
-    )
+    names = {"first_name": "Grace", "last_name": "Hopper", "username": "grace"}
+    user = a_user(**names, bio="Found the moth.", location="Arlington", activity=1234)
     user_profiles.warm()
     with django_assert_num_queries(0):
         page = text_of(client, user.get_absolute_url())

@@ -11,19 +11,13 @@ FUNCTIONS = {"peers.article": {"timeout": 3600}}
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One way of using one library.
-
-    Attributes:
-        way: how it is used, as its documentation says.
-        means: the class in `tests.races.peers` that does so, as `module.Class`.
-        settings: what it needs of Django's settings. `{redis}` in a string is the server's address.
-    """
+    """One way of using one library."""
 
     distribution: str
     way: str
-    means: str
+    means: str  # the class in `tests.races.peers` that does so, as `module.Class`
     apps: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # with `{redis}` for the server's address
 
 
 def peer(distribution: str, way: str, means: str, **settings: Any) -> Peer:

@@ -60,13 +60,9 @@ CHANGES: dict[str, Change] = {
 
 
 class Means(ABC):
-    """One way of using one library.
+    """One way of using one library."""
 
-    Attributes:
-        knows_models: whether it is told of changes by itself. Else a signal handler of ours tells it of
-            `save()`, and after any other change the caller has to.
-    """
-
+    # Else a signal handler of ours tells it of `save()`, and after any other change the caller has to.
     knows_models: ClassVar[bool] = True
 
     def __init__(self, redis_url: str) -> None:

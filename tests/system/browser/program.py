@@ -32,11 +32,7 @@ class BrowserNotFound(Exception):
 
 
 def find_browser() -> Path | None:
-    """Return the browser that `WARMER_TEST_BROWSER` names, or an installed one; None when there is none.
-
-    Raises:
-        BrowserNotFound: the variable names none.
-    """
+    """Return the browser that `WARMER_TEST_BROWSER` names, or an installed one; None when there is none."""
     if given := os.environ.get(VARIABLE, ""):
         if path := shutil.which(given):
             return Path(path)
@@ -51,11 +47,7 @@ def find_browser() -> Path | None:
 
 
 def ensure_browser() -> Path | None:
-    """Return the browser to use; None for Playwright's own, downloaded if it is not there yet.
-
-    Raises:
-        BrowserNotFound: it cannot be downloaded. The message says how to get one.
-    """
+    """Return the browser to use; None for Playwright's own, downloaded if it is not there yet."""
     if found := find_browser():
         return found
     download = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]

@@ -46,7 +46,6 @@ def item(page: Page, label: str) -> Locator:
 
 
 def expect_health(page: Page) -> None:
-    """Wait until nothing stands still."""
     expect(page.locator(".warmer-health dl > :not(.warmer-health-ok)")).to_have_count(0)
 
 
