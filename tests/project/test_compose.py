@@ -207,29 +207,31 @@ def test_redis__as_a_server_takes_its_options(services: Services, name: str, exp
         assert {option: client.config_get(option)[option] for option in expected} == expected
 
 
-def test_services__data_ports_and_restarts(services: Services) -> None:
+def test_services__data_ports_restarts_order_and_commands(services: Services) -> None:
     for name in SERVERS:
         (volume,) = services[name]["volumes"]
         assert volume.startswith(f"{name}:/")
     # Only the web has a port, and only for this machine.
-    assert {name: services[name]["ports"] for name in SERVICES if services[name].get("ports")} == {
-        "web": ["127.0.0.1:8000:8000"]
-    }
+    ports = {name: services[name]["ports"] for name in SERVICES if services[name].get("ports")}
+    assert ports == {"web": ["127.0.0.1:8000:8000"]}
+    assert services["release"]["restart"] == "no"
     for name in set(SERVICES) - {"release"}:
         assert services[name]["healthcheck"]["test"]
         assert services[name]["restart"] == "unless-stopped"
-    assert services["release"]["restart"] == "no"
 
+    def conditions(*names: str, of: tuple[str, ...]) -> set[str]:
+        return {services[name]["depends_on"][each]["condition"] for name in names for each in of}
 
-def test_services__start_in_order(services: Services) -> None:
-    def condition(name: str, of: str) -> str:
-        return str(services[name]["depends_on"][of]["condition"])
-
-    assert {condition(name, "release") for name in ("web", "beat")} == {"service_completed_successfully"}
-    for name in ("release", "worker"):
-        assert {condition(name, server) for server in SERVERS} == {"service_healthy"}
+    assert conditions("web", "beat", of=("release",)) == {"service_completed_successfully"}
+    assert conditions("release", "worker", of=SERVERS) == {"service_healthy"}
     # The release may join a run that only a worker can bring to its end.
-    assert condition("worker", "release") == "service_started"
+    assert conditions("worker", of=("release",)) == {"service_started"}
+
+    # There is time for the longest task.
+    seconds = parse_duration(services["worker"]["stop_grace_period"])
+    assert seconds > base.CELERY_TASK_TIME_LIMIT + base.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
+    assert services["beat"]["command"].startswith("celery -A config beat ")
+    assert services["web"]["command"].startswith("gunicorn config.wsgi ")
 
 
 def test_release__migrates_then_warms(services: Services, shell: Shell) -> None:
@@ -255,13 +257,6 @@ def test_worker__starts_when_the_database_is_migrated(services: Services, shell:
     assert said[:-1] == ["manage.py migrate --check"] * 3
     # It is in the shell's place and not its child: it gets the signal to stop.
     assert said[-1].startswith(f"{os.getpid()} celery -A config worker ")
-
-
-def test_commands__one_beat__gunicorn__and_time_for_the_longest_task(services: Services) -> None:
-    seconds = parse_duration(services["worker"]["stop_grace_period"])
-    assert seconds > base.CELERY_TASK_TIME_LIMIT + base.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT
-    assert services["beat"]["command"].startswith("celery -A config beat ")
-    assert services["web"]["command"].startswith("gunicorn config.wsgi ")
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])

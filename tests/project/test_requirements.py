@@ -89,20 +89,14 @@ def test_pyproject__the_package_asks_for_less_than_its_project() -> None:
         assert metadata.version(each.name) in each.specifier
 
 
-def test_pyproject__extras_are_those_of_the_package() -> None:
+def test_pyproject__extras_upper_bounds_and_the_oldest_python() -> None:
     # Extras are in the wheel's metadata; what only this project needs is in groups, which are not.
     assert set(EXTRAS) == {"redis", "beat", "metrics", "msgspec"}
-
-
-def test_pyproject__what_private_api_is_used_of_has_an_upper_bound() -> None:
+    # What private API is used of has an upper bound.
     bounded = {each.name for each in map(Requirement, [*PACKAGE, *EXTRAS["redis"]]) if "<" in str(each.specifier)}
     assert bounded == {"celery", "django", "django-redis", "redis"}
-
-
-def test_pyproject__oldest_python_is_the_same_everywhere() -> None:
     oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=")
     declared = [each for each in PYPROJECT["project"]["classifiers"] if "Python :: 3." in each]
-
     assert PYPROJECT["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
     assert PYPROJECT["tool"]["mypy"]["python_version"] == oldest
     assert declared[0].endswith(f":: {oldest}")

@@ -228,8 +228,10 @@ def _is_open(connection: Any) -> bool:
     Django does not know about psycopg's pipelines and transactions started in SQL. SQLite rejects a savepoint
     until the cursor of a statement with RETURNING is closed.
     """
+    raw = connection.connection
+    if raw is None:  # closed, e.g. by an earlier `on_commit` callback
+        return False
     if connection.vendor == "sqlite":
-        raw = connection.connection
         try:
             if not raw.in_transaction:
                 raw.execute("SAVEPOINT warmer")
@@ -237,7 +239,7 @@ def _is_open(connection: Any) -> bool:
         except connection.Database.OperationalError:
             return True
         return bool(raw.in_transaction)
-    info = getattr(connection.connection, "info", None)
+    info = getattr(raw, "info", None)
     if connection.vendor != "postgresql" or info is None:
         return False
     return bool(int(info.transaction_status) or int(getattr(info, "pipeline_status", 0)))

@@ -1,6 +1,7 @@
 """The broker hangs, runs wait or are lost, values are old: what is seen then, and that the page's fixes help."""
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -17,12 +18,13 @@ from myapp.models import Post
 from tests.package.admin.pages import act
 from tests.package.doctor.support import Serve
 from tests.project.operations.page import CacheAt, Page, doctor, excerpt, logged, manage, states
-from tests.support.processes import run_code
+from tests.support.others import in_a_fork
 from tests.support.scraping import scrape
 from tests.support.waiting import without_triggers
 from users.models import CustomUser
-from warmer import invalidate_for, tasks
+from warmer import failpoints, invalidate_for, jobs, runs, tasks
 from warmer.models import Trigger, WarmingRun
+from warmer.runs.execution import execute
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,15 +70,10 @@ def test_broker_hanging(
 
 
 # -- runs ---------------------------------------------------------------------------------------------
-# A worker that is killed when it has loaded a batch.
-KILLED = """
-import django, os, signal
-django.setup()
-from warmer import failpoints, jobs, runs
-from warmer.runs.execution import execute
-failpoints.hooks["loaded"] = lambda job: os.kill(os.getpid(), signal.SIGKILL)
-execute(jobs["posts"].spec, runs.open_run("posts", "schedule").run, worker="celery@worker-1")
-"""
+def be_killed_amid_a_run() -> None:
+    """Do what a worker does that is killed when it has loaded a batch."""
+    failpoints.hooks["loaded"] = lambda job: os.kill(os.getpid(), signal.SIGKILL)
+    execute(jobs["posts"].spec, runs.open_run("posts", Trigger.SCHEDULE).run, worker="celery@worker-1")
 
 
 def test_no_worker(page: Page, cache_at: CacheAt, serve: Serve, broker_at: Callable[..., Any], post: Post) -> None:
@@ -92,8 +89,9 @@ def test_no_worker(page: Page, cache_at: CacheAt, serve: Serve, broker_at: Calla
 
 
 def test_expired_and_lost(page: Page, cache_at: CacheAt, post: Post, caplog: pytest.LogCaptureFixture) -> None:
-    server = cache_at()
-    assert run_code(KILLED, REDIS_URL=server.url()).returncode == -signal.SIGKILL
+    cache_at()
+    connection.close()  # the child opens its own
+    assert in_a_fork(be_killed_amid_a_run) == -signal.SIGKILL
     WarmingRun.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=11))
     WarmingRun.objects.create(  # nobody took it
         job="user_profiles",
