@@ -217,8 +217,6 @@ def look_up(spec: JobSpec, text: str) -> dict[str, Any]:
 def id_of(spec: JobSpec, text: str) -> Id | None:
     """Parse an id entered by a user as the type of the declared ids; None for a single job.
 
-    Whether it can be part of a key is checked when the key is made.
-
     Raises:
         InvalidId: it is not of that type, or the declared ids cannot be read.
     """

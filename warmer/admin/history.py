@@ -84,12 +84,9 @@ def charts(job: str, span: str) -> list[dict[str, Any]]:
 
 
 def sparkline(runs: Sequence[WarmingRun]) -> SafeString:
-    """Draw runs as bars, the newest on the right: the height is the duration, the class the state.
+    """Draw runs, newest first, as bars from right to left: the height is the duration, the class the state.
 
     Not by a template, because an overview has 1,000 bars.
-
-    Args:
-        runs: newest first.
     """
     drawn = [(run, run.took) for run in runs if run.took is not None][:BARS]
     if not drawn:
@@ -124,9 +121,7 @@ def _chart(measure: Measure, hours: Sequence[tuple[str, JobHour | None]]) -> dic
     }
 
 
-def _bars(
-    measure: Measure, x: int, hour: str, row: JobHour | None, top: float
-) -> Iterator[tuple[str, int, str, str, str]]:
+def _bars(measure: Measure, x: int, hour: str, row: JobHour | None, top: float) -> Iterator[tuple[Any, ...]]:
     """Yield the bars of an hour: its mean, its lowest value, and over both the one with the tooltip."""
     kind, text = "gap", "not observed"
     if row is not None:

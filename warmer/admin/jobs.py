@@ -83,11 +83,11 @@ class JobAdmin(ReadOnlyAdmin):
             return redirect(request.get_full_path())
         if action not in ("schedule", "reset"):
             return actions.act(request, self.render)
-        if not request.user.has_perm(base.SCHEDULE):
+        if schedule is None or not request.user.has_perm(base.SCHEDULE):
             raise PermissionDenied
         form = None
         try:
-            before = str(_entry_of(row) or "none")
+            before = str(schedule.entry_of(row) or "none")
             if action == "reset":
                 schedule.reset(row)
             else:
@@ -98,22 +98,16 @@ class JobAdmin(ReadOnlyAdmin):
         except WarmerError as error:
             messages.error(request, str(error))
         else:
-            now = _entry_of(row)
+            now = schedule.entry_of(row)
             log(request, row.name, f"Schedule: {now} (before: {before}).")
             messages.success(request, f"Set the schedule of {row.name}: {now}.")
         return redirect(request.get_full_path())
 
     def page(self, request: HttpRequest, row: JobSpec, form: Any = None) -> dict[str, Any]:
-        caches = health.ask_caches([row])
-        problem, current = "", None
-        try:
-            current = _entry_of(row)
-        except WarmerError as error:
-            problem = str(error)
-        if form is None and row.every and not problem and request.user.has_perm(base.SCHEDULE):
+        (shown,) = Table([row], health.ask_caches([row])).rows([row], health.look_at_databases()[0])
+        if form is None and row.every and schedule and request.user.has_perm(base.SCHEDULE):
             form = schedule.ScheduleForm(row)
-        (shown,) = Table([row], caches).rows([row], health.look_at_databases()[0])
-        hidden = ("pause", "resume") if not row.every or problem else ("pause" if shown.paused else "resume",)
+        hidden = ("pause" if shown.paused else "resume",) if row.every else ("pause", "resume")
         allowed = actions.allowed(request.user)
         about = ContentType.objects.get_for_model(Job, for_concrete_model=False)
         entries = rows_of(LogEntry).filter(content_type=about, object_id=row.name).select_related("user")
@@ -130,19 +124,12 @@ class JobAdmin(ReadOnlyAdmin):
             "spans": list(history.SPANS),
             "found": None if id is None else actions.look_up(row, id),
             "key_actions": actions.allowed(request.user, actions.KEY_ACTIONS),
-            "problem": problem,
-            "current": current,
-            "is_edited": current is not None and current.interval != row.every,
+            "has_schedule": schedule is not None,
+            "is_edited": shown.entry is not None and shown.entry.interval != row.every,
             "form": form,
             "entries": entries.order_by("-action_time", "-pk")[:ENTRIES_SHOWN],
             "actions": {name: action for name, action in allowed.items() if name not in hidden},
         }
-
-
-def _entry_of(spec: JobSpec) -> Any:
-    if schedule is None:
-        raise WarmerError("Nothing refreshes this job: django_celery_beat is not installed.")
-    return schedule.entry_of(spec)
 
 
 @cache

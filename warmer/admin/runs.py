@@ -164,9 +164,8 @@ class CacheAuditAdmin(ReadOnlyAdmin):
     counted = tuple(Verdict)
 
     def page(self, request: HttpRequest, row: CacheAudit) -> dict[str, Any]:
-        may_repair = request.user.has_perm(base.INVALIDATE) and row.job in jobs
         return super().page(request, row) | {
-            "may_repair": may_repair and row.wrong > row.repaired,
+            "may_repair": row.unrepaired and row.job in jobs and request.user.has_perm(base.INVALIDATE),
             "wrong_keys": self.with_pages(request, row, row.wrong_keys),
             "failures": self.with_pages(request, row, row.failures),
         }

@@ -20,12 +20,9 @@ url = "/admin/warmer/job/posts/change/"
 page = client.get(url).content.decode()
 assert "django_celery_beat is not installed" in page
 assert 'name="number"' not in page
-for action in ("schedule", "reset"):
-    answer = client.post(url, {"action": action, "kind": "interval"}, follow=True)
-    assert "beat is not installed" in answer.content.decode(), action
-for action in ("pause", "resume"):
-    assert f'value="{action}' not in page
-    assert client.post(url, {"action": f"{action} posts"}).status_code == 403
+for action in ("schedule", "reset", "pause posts", "resume posts"):
+    assert f'value="{action.partition(" ")[0]}' not in page
+    assert client.post(url, {"action": action, "kind": "interval"}).status_code == 403
 assert client.post(url, {"action": "warm posts"}).status_code == 302
 print("all is well")
 """
