@@ -113,9 +113,11 @@ class KeyTemplate:
         """
         if not self.keyed:
             return {self.prefix: None}
-        if self._has_room and set(map(type, ids)) == {int} and all(map(_PLAIN_NUMBERS.__contains__, ids)):
-            prefix, suffix = self.prefix, self.suffix
-            return {f"{prefix}{id}{suffix}": id for id in ids}
+        if self._has_room and set(map(type, ids)) == {int}:
+            numbers: Sequence[int] = ids  # type: ignore[assignment]
+            if min(numbers) in _PLAIN_NUMBERS and max(numbers) in _PLAIN_NUMBERS:
+                prefix, suffix = self.prefix, self.suffix
+                return {f"{prefix}{id}{suffix}": id for id in numbers}
         return {self.key(id): as_id(id) for id in ids}
 
     @cached_property
