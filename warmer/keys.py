@@ -176,9 +176,12 @@ def glob_escape(text: str) -> str:
 def _parts_meet(one: str, other: str) -> bool:
     if PLACE not in one:
         one, other = other, one
+    if PLACE not in one:
+        return one == other
+    before, after = one.split(PLACE)
     if PLACE not in other:
-        return re.fullmatch(re.escape(one).replace(re.escape(PLACE), ".+"), other) is not None
-    (before, after), (before_2, after_2) = one.split(PLACE), other.split(PLACE)
+        return len(other) > len(before + after) and other.startswith(before) and other.endswith(after)
+    before_2, after_2 = other.split(PLACE)
     heads_agree = before.startswith(before_2) or before_2.startswith(before)
     return heads_agree and (after.endswith(after_2) or after_2.endswith(after))
 

@@ -74,7 +74,8 @@ def _check_callable(what: str, function: Callable[..., Any], arguments: list[str
         raise DeclarationError(
             f"{what} is a {type(function).__name__}, which is not callable: write e.g. '{example}'"
         )
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    called = (function, type(function).__call__)  # an object may have an async `__call__`
+    if any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called):
         raise DeclarationError(f"{what} is async: write 'def', or wrap it in asgiref.sync.async_to_sync")
     try:
         # Not the signature of a wrapped function: its decorator may add arguments.
@@ -85,9 +86,9 @@ def _check_callable(what: str, function: Callable[..., Any], arguments: list[str
         signature.bind(*arguments)
     except TypeError:
         takes = f"({', '.join(signature.parameters)})" if signature.parameters else "no arguments"
-        called = arguments[0] if arguments else "no arguments"
+        given = arguments[0] if arguments else "no arguments"
         raise DeclarationError(
-            f"{what} takes {takes} but is called with {called}: write e.g. '{example}'"
+            f"{what} takes {takes} but is called with {given}: write e.g. '{example}'"
         ) from None
 
 

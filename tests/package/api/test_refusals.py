@@ -99,6 +99,10 @@ class Loaders:
         return ids
 
 
+class Later:
+    async def __call__(self) -> Any: ...
+
+
 def load_of(site: Any, ids: Any = None, *, more: Any = 0) -> Any:
     return site, ids, more
 
@@ -143,6 +147,7 @@ def many(loader: Any, ids: Any = list, **options: Any) -> Any:
         (partial(many, crowd, **by(load_later)), "the function of myapp.Post in depends_on is async"),
         (partial(one, load_later), "is async"),
         (partial(one, yield_later), "is async"),
+        (partial(one, Later()), "is async"),
         (partial(many, partial(load_later, 1)), "is async"),
         (partial(many, crowd, load_later), "ids is async"),
         (partial(one, crowd), "write e.g. 'def load()'"),
