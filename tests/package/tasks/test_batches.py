@@ -146,18 +146,21 @@ def test_warm_batch__that_was_killed_before_it_sent_for_the_rest_is_delivered_ag
     assert (run.batches_done, run.written, run.failed, messages) == (2, 8, 0, [(run.pk, 1, 3, 3)])
 
 
-def test_warm_batch__delivered_again_ends_a_run_whose_last_worker_was_killed(
-    job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "step", "error"),
+    [(batch_queue, "mark_counted", SoftTimeLimitExceeded()), (lifecycle, "finish_if_done", SystemExit())],
+    ids=["by a time limit while it records", "by a kill after it recorded the last batch"],
+)
+def test_warm_batch__that_was_interrupted_is_delivered_again_and_ends_the_run(
+    job: Any, begin: Begin, monkeypatch: pytest.MonkeyPatch, module: Any, step: str, error: BaseException
 ) -> None:
+    monkeypatch.setattr(tasks.runs, "TASK_SECONDS", 60.0)
     run = begin(job)
-    with monkeypatch.context() as killed:
-        killed.setattr(lifecycle, "finish_if_done", partial(away, error=SystemExit()))
-        with pytest.raises(SystemExit):
-            work(run, 1, 3)
-    run.refresh_from_db()
-    assert (run.state, run.batches_done) == (State.RUNNING, 3)
+    with monkeypatch.context() as interrupted, pytest.raises(type(error)):
+        interrupted.setattr(module, step, partial(away, error=error))
+        work(run, 1, 3)
     work(run, 1, 3)
-    assert (run.state, run.written) == (State.COMPLETE, 10)
+    assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
 
 
 def test_warm_batch__two_deliveries_of_a_lane_at_once(job: Any, begin: Begin, messages: Messages) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
-from tests.package.tasks.conftest import away, received, start, work, work_off
+from tests.package.tasks.conftest import away, received, start, work
 from tests.support.others import holds_in_a_fork, worker
 from warmer import runs, warm_many
 from warmer.conf import conf
@@ -84,19 +84,6 @@ def test_warm_batch__cache_away_for_half_of_the_stall_timeout_fails_the_keys(
         work(run, number, number)
     assert (run.state, run.failed, run.met_outage) == (State.FAILED, 10, True)
     redis_server.start()
-
-
-def test_warm_batch__time_limit_while_it_records_loses_no_batch(
-    job: Any, begin: Begin, messages: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = begin(job)
-    with monkeypatch.context() as limited:
-        limited.setattr(batch_queue, "mark_counted", partial(away, error=SoftTimeLimitExceeded()))
-        with pytest.raises(SoftTimeLimitExceeded):  # where a worker called it: its message is sent again
-            work(run, 1, 3)
-    messages.append((run.pk, run.attempt, 1, 3))
-    work_off(run, messages)
-    assert (run.state, run.written, run.failed) == (State.COMPLETE, 10, 0)
 
 
 def test_warm_batch__progress_that_cannot_be_recorded_for_half_of_the_stall_timeout_fails_the_run(
