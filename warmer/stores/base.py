@@ -171,20 +171,14 @@ class Store(ABC):
 
     @abstractmethod
     def token(self, keys: Keys) -> Token:
-        """Return the state of the fence for keys. Take it before the first read of the database.
+        """Return the state of the fence for the keys to load; a write of any other key may be rejected.
 
-        Args:
-            keys: the keys to load; a write of any other key may be rejected.
+        Take it before the first read of the database.
         """
 
     @abstractmethod
     def lookup(self, keys: Sequence[str], *, claims: bool = False) -> Cached:
-        """Return what is cached; values that cannot be decoded count as missing.
-
-        Args:
-            keys: the keys to look at.
-            claims: also return which readers are loading them.
-        """
+        """Return what is cached and, with `claims`, who loads which keys; unreadable values are missing."""
 
     def peek(self, key: str) -> Any:
         """Look up one key as fast as possible: return its value, or a `Peeked`."""
@@ -195,11 +189,9 @@ class Store(ABC):
 
     @abstractmethod
     def claim(self, keys: Sequence[str], *, seconds: float) -> Claim:
-        """Take a token and, of missing keys, claim those that nobody else is loading.
+        """Take a token and, of keys that a lookup did not find, claim those that nobody else is loading.
 
-        Args:
-            keys: the keys that a lookup did not find.
-            seconds: how long the claim lasts unless something ends it.
+        A claim lasts for a number of seconds unless something ends it.
         """
 
     @abstractmethod
@@ -235,7 +227,7 @@ class Store(ABC):
 
     @abstractmethod
     def forget(self, keys: Keys | None = None) -> None:
-        """Delete the fence of a job that no longer exists, which voids all of its tokens.
+        """Delete the fence of a job, which voids all of its tokens.
 
         Args:
             keys: all keys that the job ever had, if known; this may save work.
@@ -261,9 +253,8 @@ class Store(ABC):
     def turn(self, *, per_second: float, name: str) -> float:
         """Take the next of a number of turns per second; return the seconds until it comes.
 
-        Args:
-            name: all callers with the same name share the turns: across processes if the cache can count them
-                (Redis), otherwise within this process.
+        All callers with the same name share the turns: across processes if the cache can count them (Redis),
+        otherwise within this process.
         """
 
     @abstractmethod

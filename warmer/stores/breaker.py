@@ -27,11 +27,7 @@ LOG_SECONDS = 10.0
 
 
 class Breaker:
-    """The state of one cache in this process. A closed circuit costs a caller one lookup of `is_open`.
-
-    Args:
-        name: the cache's name in the log.
-    """
+    """The state of one cache in this process. A closed circuit costs a caller one lookup of `is_open`."""
 
     def __init__(self, name: str) -> None:
         self.name = name

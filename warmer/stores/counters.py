@@ -111,8 +111,7 @@ class RedisCounters:
     def watch(self, keys: Collection[str], *, every: int, now: float) -> dict[str, Watched]:
         """From now on record reads of these keys only; return what is known about them so far.
 
-        Args:
-            every: the keys are the declared ones in the hash sample of one key in this many.
+        They are the declared keys in the hash sample of one key in `every`.
         """
         wanted = {f"since:{key}": now for key in keys} | {f"read:{key}": 0 for key in keys} | {"every": every}
         with self._server() as server:

@@ -123,7 +123,6 @@ def difference(theirs: str, alias: str, *, here: str = "here") -> str:
 
     Args:
         theirs: the result of `describe_cache` there; empty: unknown.
-        alias: our cache.
         here: a name for this process.
 
     Returns:
