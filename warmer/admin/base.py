@@ -156,7 +156,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description="keys")
     def keys(self, row: Any) -> str:
         """The counts that are not 0, in one column that wraps; six columns would not fit."""
-        return counts(row, self.counted)
+        return counts(row, self.counted) or "none"
 
     def _view(self, view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         """Wrap a view to tell users who were logged out that their action was not performed."""
@@ -210,4 +210,4 @@ def state(value: str) -> SafeString:
 def counts(row: Any, names: Iterable[str]) -> str:
     """Return the counts of a row that are not 0, e.g. "96 written, 2 failed"."""
     found = [(getattr(row, name), name.replace("_", " ")) for name in names]
-    return ", ".join(f"{count:,} {name}" for count, name in found if count) or "none"
+    return ", ".join(f"{count:,} {name}" for count, name in found if count)

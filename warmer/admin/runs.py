@@ -189,8 +189,7 @@ def audit_details(audit: CacheAudit) -> str:
     """Return an audit's other counts and its confidence: "1 missing; 95 % confidence: at least 97 %"."""
     compared = audit.right + audit.wrong
     names = ("wrong", "repaired", "missing", "failed") if compared else ("failed",)
-    found = ", ".join(base.counts(audit, (name,)) for name in names if getattr(audit, name))
-    return "; ".join(text for text in (found, audit_confidence(audit)) if text)
+    return "; ".join(filter(None, [base.counts(audit, names), audit_confidence(audit)]))
 
 
 def audit_confidence(audit: CacheAudit) -> str:
