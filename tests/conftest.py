@@ -69,10 +69,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """pytest-django's, and ids that no test gives itself."""
     # Only now, as above.
     from tests.support import initial_rows
-    from tests.support.first_ids import begin_apart
 
     with django_db_blocker.unblock():
-        begin_apart()
+        initial_rows.begin_apart()
         initial_rows.remember("default")
 
 
@@ -85,26 +84,20 @@ def _empty_cache(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _counts_are_flushed_by_tests_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep threads from writing counts to the cache at any moment."""
-    monkeypatch.setattr(read_counters, "start_flushing", lambda process: None)
-    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", float("inf"))
-    read_counters.forget()
-    yield
-    read_counters.forget()
-
-
-@pytest.fixture(autouse=True)
-def _servers_are_asked_anew() -> None:
-    """Forget which brokers and caches gave no answer to the test before."""
+def _process_is_as_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget counts, and which brokers and caches gave no answer; no thread writes counts to the cache."""
     # Only now, as above.
     from warmer.admin import questions
     from warmer.stores import breaker
     from warmer.tasks import broker
 
-    broker.forget()
-    breaker.forget()
+    monkeypatch.setattr(read_counters, "start_flushing", lambda process: None)
+    monkeypatch.setattr(read_counters, "FLUSH_SECONDS", float("inf"))
     questions.asked.clear()
+    for each in (read_counters, broker, breaker):
+        each.forget()
+    yield
+    read_counters.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,11 @@ from embedded.ports import LOOPBACK
 from embedded.redis_server import RedisServer
 from embedded.waiting import wait_until
 from myapp.models import Post
+from tests.support import keyed
 from tests.support.caches import caches_at
 from tests.support.fixtures import make_post, make_user, own_jobs
 from tests.support.proxy import Proxy
-from warmer import warm, warm_many
+from warmer import warm
 from warmer.invalidation import Relay, backlog, captures_by_triggers
 from warmer.invalidation.relay import on_migrated
 from warmer.models import ChangeRecord, JobServers
@@ -114,9 +115,7 @@ def site(options: dict[str, str], settings: Any, make_post: Any, own_jobs: None)
     with RedisServer(options=AT_ONCE | options) as server, Proxy(server) as proxy, ExitStack() as servers:
         settings.CACHES = caches_at(proxy.url)
         posts = [make_post(title="old").pk for _ in range(20)]
-        titles = warm_many("title:{id}", ids=lambda: posts, name="titles", depends_on={Post: "id"})(
-            lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
-        )
+        titles = keyed.titles(ids=lambda: posts, name="titles", depends_on={Post: "id"})
         every_title = warm("titles", name="every_title", depends_on=[Post])(
             lambda: list(Post.objects.order_by("pk").values_list("title", flat=True))
         )

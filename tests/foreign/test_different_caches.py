@@ -1,4 +1,8 @@
-"""Processes whose settings name different caches, as by a forgotten environment file, or each its own memory."""
+"""Processes whose settings name different caches, or each its own memory; and two environments on one server."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 from django.core.cache import cache  # its keys are those of the foreign project's `warm`
 
@@ -12,8 +16,12 @@ DIFFERENT = "use different caches"
 ADD = """
     from people.models import Person
     from people.warming import names
-    Person.objects.create(name="Ada")
+    Person.objects.create(name="{}")
     result = names.get()
+    """
+OWN_DATABASES = """
+    CACHES["warm"]["LOCATION"] = f"{REDIS}/2"
+    CELERY_BROKER_URL = f"{REDIS}/3"
     """
 # No process of the project makes this change, so a worker has to apply it.
 CHANGE = "UPDATE people_person SET name = 'Bob'"
@@ -22,7 +30,7 @@ WAITING = "SELECT count(*) FROM warmer_changerecord WHERE applied_at IS NULL"
 
 def test_worker_with_another_prefix__does_nothing_for_web(foreign: ForeignProject) -> None:
     foreign.settings(PREFIX_OF_THE_ENVIRONMENT)
-    assert foreign.run(ADD) == ["Ada"]
+    assert foreign.run(ADD.format("Ada")) == ["Ada"]
     foreign.check()
 
     foreign.environment["PREFIX"] = "old"
@@ -60,3 +68,21 @@ def test_cache__in_the_memory_of_each_process_is_reported(foreign: ForeignProjec
     assert "warmer.W009" in checked
     assert "in the memory of" in " ".join(found.split())
     assert "exit 1: " in found
+
+
+def test_staging__needs_a_cache_and_a_broker_of_its_own(foreign: ForeignProject, tmp_path: Path) -> None:
+    """Production and a staging copy of it are on one Redis server."""
+    staging = replace(foreign, folder=tmp_path / "staging")
+    shutil.copytree(foreign.folder, staging.folder)
+    assert foreign.run(ADD.format("Ada")) == ["Ada"]
+    with foreign.worker() as worker:
+        staging.manage("warm_cache", "names", "--workers", "--no-wait")
+        worker.wait_for("Run 1 is not in this worker's database")
+
+        staging.settings(OWN_DATABASES)
+        assert staging.run(ADD.format("Bob")) == ["Bob"]
+        with staging.worker():
+            staging.manage("warm_cache", "people", "--workers")
+        assert "people: complete" in foreign.manage("warm_cache", "--workers")
+    for each in (foreign, staging):
+        each.manage("cache_audit")

@@ -1,4 +1,4 @@
-"""The suite's own tools: the plugin that starts its servers, `script/figures` and the fixture `golden`."""
+"""The project's own tools: the plugin that starts the suite's servers, `script/figures`, `script/peers`, `golden`."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from embedded.postgres_server import PostgresServer
 from embedded.redis_server import RedisServer
 from tests import conftest, figures, servers
 from tests.figures import Line
-from tests.support.processes import run
+from tests.support.processes import ROOT, run
 
 
 def test_servers__of_their_own_whatever_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +47,14 @@ def test_missing_server__the_run_fails_at_once_and_says_what_to_do(database: str
     done = run(*command, env=environment | {variable: "/nowhere"})
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert f"{variable} is '/nowhere', where there is no executable" in done.stderr
+
+
+def test_peers__warmer_wins_the_race_as_the_page_says() -> None:
+    done = run(sys.executable, "-m", "tests.races.peers", "warmer")
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, _, *rows = done.stdout.splitlines()
+    assert len(rows) == 2  # by signals, and by triggers
+    assert set(rows) <= set((ROOT / "docs/peers.md").read_text().splitlines())
 
 
 def test_report__shows_the_files_that_each_path_passes_through() -> None:

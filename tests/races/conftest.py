@@ -11,7 +11,8 @@ from django.core.cache import cache
 from myapp.models import Post
 from tests.support.clusters import cluster, cluster_caches
 from tests.support.fixtures import make_comment, make_post, make_user, own_jobs
-from warmer import warm, warm_many
+from tests.support.keyed import titles
+from warmer import warm
 from warmer.invalidation import captures_by_triggers
 from warmer.models import Trigger
 from warmer.tasks import request_refresh, request_run
@@ -40,9 +41,7 @@ class Filled:
 
 
 def _keyed(post: Post) -> Any:
-    return warm_many("title:{id}", ids=lambda: [post.pk], name="titles", depends_on={Post: "id"})(
-        lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
-    )
+    return titles(ids=lambda: [post.pk], name="titles", depends_on={Post: "id"})
 
 
 def _single(post: Post) -> Any:

@@ -50,10 +50,8 @@ def received(receiver: Callable[..., object]) -> Iterator[None]:
 
 def titles(key: str = "title:{id}", **options: Any) -> Any:
     """Declare a job that loads the titles of posts."""
-    options = {"name": key.partition(":")[0]} | options
-    return warm_many(key, ids=list, **options)(
-        lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title"))
-    )
+    options = {"name": key.partition(":")[0], "ids": list} | options
+    return warm_many(key, **options)(lambda ids: dict(Post.objects.filter(pk__in=ids).values_list("pk", "title")))
 
 
 def waiting() -> list[tuple[str, Any]]:

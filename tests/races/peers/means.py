@@ -7,18 +7,10 @@ from contextlib import closing
 from typing import ClassVar
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import connection
 from django.db.models.signals import post_save
 
-
-class Article(models.Model):
-    """The one row that all read and write; what is cached is its title."""
-
-    title = models.CharField(max_length=100)
-
-    class Meta:
-        app_label = "peers"
-
+from tests.races.peers.models import Article
 
 TABLE = Article._meta.db_table
 

@@ -8,7 +8,8 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from redis import Redis
 
-from tests.races.peers.means import CHANGES, TABLE, Article, Means, another_program
+from tests.races.peers.means import CHANGES, TABLE, Means, another_program
+from tests.races.peers.models import Article
 
 RIGHT, STALE = "right", "stale"
 PK = 1

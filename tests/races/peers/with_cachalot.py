@@ -2,7 +2,8 @@
 
 from cachalot.api import invalidate
 
-from tests.races.peers.means import Article, Means, title_of
+from tests.races.peers.means import Means, title_of
+from tests.races.peers.models import Article
 
 
 class Cachalot(Means):

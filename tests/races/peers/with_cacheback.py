@@ -3,7 +3,8 @@
 from cacheback.base import Job
 from celery import Celery
 
-from tests.races.peers.means import Article, Means, title_of
+from tests.races.peers.means import Means, title_of
+from tests.races.peers.models import Article
 
 # What `invalidate` asks of a worker is done at once.
 app = Celery("peers", set_as_current=True)

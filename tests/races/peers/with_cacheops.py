@@ -2,7 +2,8 @@
 
 from cacheops import cached_as, invalidate_obj
 
-from tests.races.peers.means import Article, Means, title_of
+from tests.races.peers.means import Means, title_of
+from tests.races.peers.models import Article
 
 
 class Querysets(Means):

@@ -8,7 +8,8 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from cashews import Cache
 
-from tests.races.peers.means import Article, Means, title_of
+from tests.races.peers.means import Means, title_of
+from tests.races.peers.models import Article
 
 KEY = "title:{pk}"
 

@@ -2,7 +2,8 @@
 
 from dogpile.cache import make_region
 
-from tests.races.peers.means import Article, Means, title_of
+from tests.races.peers.means import Means, title_of
+from tests.races.peers.models import Article
 
 
 class OfTheKey(Means):

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tests.races.peers.means import Article, Means
+from tests.races.peers.means import Means
+from tests.races.peers.models import Article
 from warmer import invalidate_for, warm_many
 from warmer.invalidation import Relay
 
