@@ -4,6 +4,7 @@ A page tells whether a key is cached, and never reads its value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from warmer import invalidation
-from warmer.admin import base, health
+from warmer.admin import base
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, UnknownJob, WarmerError
@@ -75,10 +76,12 @@ def _invalidate(_user: Any, spec: JobSpec, *, text: str | None = None) -> Done:
         JobObservation.objects.filter(job=spec.name).update(observed_at=None, error="", sampled=0, no_value=0)
     if is_done:
         return Done(text=f"Invalidated {what}.")
-    # Only a worker finds every key of a job; anything else has to wait because the cache does not answer.
-    is_for_worker = text is None and spec.keyed and not health.unanswered(health.ask_caches([spec]))
     later = f"Recorded: a worker invalidates {what}, within a second if the cache answers."
-    level = messages.INFO if is_for_worker else messages.WARNING
+    level = messages.WARNING
+    if text is None and spec.keyed:  # only workers look for every key of a job, so perhaps nothing is wrong
+        with suppress(StoreUnavailable):
+            spec.store.ping()
+            level = messages.INFO
     return Done(text=f"{later} Until then readers may see old values.", level=level)
 
 

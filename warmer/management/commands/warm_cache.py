@@ -50,7 +50,7 @@ class Command(WarmerCommand):
         no_wait = "queue the runs and exit, even if no worker answers"
         what.add_argument("--no-wait", action="store_true", help=no_wait)
         seconds: dict[str, Any] = {"type": number(float, 0.001, 1_000_000), "metavar": "SECONDS"}
-        parser.add_argument("--timeout", **seconds, default=math.inf, help="give up after SECONDS")
+        parser.add_argument("--timeout", **seconds, help="give up after SECONDS")
         parser.add_argument("--only-missing", action="store_true", help="skip keys that are already cached")
         triggers = [Trigger.COMMAND.value, Trigger.DEPLOY.value]
         help = "the recorded trigger of the runs; default: command"
@@ -86,7 +86,7 @@ class Command(WarmerCommand):
             specs=specs,
             trigger=Trigger(options["trigger"]),
             only_missing=options["only_missing"],
-            deadline=time.monotonic() + options["timeout"],
+            deadline=time.monotonic() + (options["timeout"] or math.inf),
             show_progress=self.show_progress,
             say=(lambda line: None) if options["json"] else self.stdout.write,
         )
