@@ -2,30 +2,23 @@
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
-from django.db import (
-    DEFAULT_DB_ALIAS,
-    Error,
-    InterfaceError,
-    OperationalError,
-    connections,
-    router,
-    transaction,
-)
+from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, router
 from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
+from django.db.transaction import atomic
 
 from warmer.context import settings_context
 from warmer.declarations.registry import jobs
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, LoaderError
-from warmer.keys import MAX_KEY_LENGTH, Batch, Id, as_id
+from warmer.keys import MAX_KEY_LENGTH, Batch, Id
 from warmer.report import Outcome, Report, describe
 
 # Ids fetched from the database at once.
@@ -36,9 +29,6 @@ READ_AT_ONCE = 10_000
 
 def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
     """Return a keyed job's declared ids; a queryset is read completely, with one query.
-
-    A server-side cursor lives on one connection, and a pooler may switch connections between two statements
-    unless they are in one transaction.
 
     Args:
         at_most: return only the first ids, and read no more of a queryset.
@@ -55,9 +45,10 @@ def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:
     if issubclass(found._iterable_class, ModelIterable):
         found = found.values_list("pk", flat=True)
     connection = connections[found.db]
-    # Only PostgreSQL has such cursors; elsewhere a transaction could lock, or take a query to begin.
+    # In a transaction, as a pooler could change the connection, and so lose PostgreSQL's cursor, between two
+    # statements. Elsewhere a transaction could lock, or take a query to begin.
     has_cursors = connection.vendor == "postgresql" and not connection.in_atomic_block
-    with transaction.atomic(using=found.db) if has_cursors else nullcontext():
+    with atomic(using=found.db) if has_cursors else nullcontext():
         # A slice is a new queryset; the declared one would keep its rows for the next run.
         return read_out(found[:at_most].iterator(chunk_size=IDS_AT_ONCE))
 
@@ -71,24 +62,21 @@ def ids_of(spec: JobSpec, keys: Collection[str]) -> Iterator[Id]:
 
 
 class Batches(Iterator[Batch]):
-    """The batches of a job; a single job has one batch.
+    """The batches of a job, of its declared ids or of others; a single job has one batch.
 
     Holds one batch in memory at a time, plus the packed ids of a queryset. `report` counts the cost of
     finding the ids so far, and counts ids that cannot be part of a key as failed.
-
-    Args:
-        ids: the ids to use instead of the declared ones.
     """
 
     def __init__(self, spec: JobSpec, ids: Iterable[Id] | None = None) -> None:
         self.report = Report(job=spec.name)
         self._spec = spec
         self._source: Iterator[Id] = iter(())
-        self._stream = self._find(ids)
+        self._stream = self._find(ids) if spec.keyed else iter([spec.key.batch(())])
 
     @settings_context()
     def __next__(self) -> Batch:
-        with counted_queries() as count:
+        with QueryCount() as count:
             try:
                 batch = next(self._stream)
                 if count.queries and any(each.vendor == "sqlite" for each in connections.all()):
@@ -97,13 +85,9 @@ class Batches(Iterator[Batch]):
                     self._source = read_out(self._source)
                 return batch
             finally:
-                if count.queries:
-                    self.report += Report(job=self._spec.name, queries=count.queries)
+                self.report += Report(job=self._spec.name, queries=count.queries)
 
     def _find(self, given: Iterable[Id] | None) -> Iterator[Batch]:
-        if not self._spec.keyed:
-            yield self._spec.key.batch(())
-            return
         self._source = iter(find_ids(self._spec) if given is None else given)
         size = self._spec.batch_size
         batch: Batch = {}
@@ -111,21 +95,22 @@ class Batches(Iterator[Batch]):
             try:
                 batch |= self._spec.key.batch(some)
             except InvalidId:
-                for id in some:
-                    self._take(id, batch)
+                batch |= self._valid(some)
             if len(batch) == size:
                 yield batch
                 batch = {}
         if batch:
             yield batch
 
-    def _take(self, id: Id, batch: Batch) -> None:
-        try:
-            batch[self._spec.key.key(id)] = as_id(id)
-        except InvalidId as error:
-            shown = f"{self._spec.key} with the id {repr(id)[:MAX_KEY_LENGTH]}"
-            failed, errors = {shown: Outcome.FAILED}, {shown: describe(error)}
-            self.report += Report.of(self._spec.name, failed, errors)
+    def _valid(self, ids: list[Id]) -> Batch:
+        batch: Batch = {}
+        for id in ids:
+            try:
+                batch |= self._spec.key.batch([id])
+            except InvalidId as error:
+                shown = f"{self._spec.key} with the id {repr(id)[:MAX_KEY_LENGTH]}"
+                self.report += Report.of(self._spec.name, {shown: Outcome.FAILED}, {shown: describe(error)})
+        return batch
 
 
 def read_out(source: Iterable[Id]) -> Iterator[Id]:
@@ -188,8 +173,7 @@ def load(spec: JobSpec, batch: Batch) -> Loaded:
     if len(values) != len(loaded):  # some ids differ from the requested ones, or have no value
         given = _by_key(spec, loaded)
         values = {key: given[key] for key in batch if key in given}
-    absent = () if len(values) == len(batch) else tuple(key for key in batch if key not in values)
-    return Loaded(values=values, absent=absent)
+    return Loaded(values=values, absent=tuple(key for key in batch if key not in values))
 
 
 def is_loading(spec: JobSpec) -> bool:
@@ -229,12 +213,11 @@ def load_past_the_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
 
 def take_pooled_connections(spec: JobSpec) -> None:
     """Take this thread's connections to the databases that a job depends on, if they come from a pool."""
-    pooled = [alias for alias, each in connections.settings.items() if each["OPTIONS"].get("pool")]
+    pooled = {alias for alias, each in connections.settings.items() if each["OPTIONS"].get("pool")}
     if not pooled:
         return
     models: list[Any] = [dependency.model for dependency in jobs.dependencies(spec)]
-    needed = set(map(router.db_for_read, models)) or {DEFAULT_DB_ALIAS}
-    for alias in needed.intersection(pooled):
+    for alias in pooled & (set(map(router.db_for_read, models)) or {DEFAULT_DB_ALIAS}):
         with suppress(Error):  # the loader raises it if it needs the database
             connections[alias].ensure_connection()
 
@@ -247,12 +230,7 @@ def in_batches(keys: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
-    """Return the halves to load instead of a batch whose loader raised, to narrow the failure down to one
-    key.
-
-    Returns:
-        Nothing if halving does not help: the error affects the whole batch, or the batch is one key.
-    """
+    """Return the halves to load instead of a batch whose loader raised; none if that would not help."""
     if len(batch) == 1 or isinstance(error, WHOLE_BATCH):
         return ()
     items = list(batch.items())
@@ -260,21 +238,16 @@ def halved(batch: Batch, error: Exception) -> tuple[Batch, ...]:
     return dict(items[:middle]), dict(items[middle:])
 
 
-class QueryCount:
-    """The number of queries of this thread, on any database."""
+class QueryCount(ExitStack):
+    """A context that counts the queries of this thread, on any database; it may be entered again."""
 
     queries = 0
+
+    def __enter__(self) -> Self:
+        for connection in connections.all():
+            self.enter_context(connection.execute_wrapper(self))
+        return super().__enter__()
 
     def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         self.queries += 1
         return execute(sql, params, many, context)
-
-
-@contextmanager
-def counted_queries(count: QueryCount | None = None) -> Iterator[QueryCount]:
-    """Count the queries of a block, or add them to a count."""
-    count = count or QueryCount()
-    with ExitStack() as stack:
-        for connection in connections.all():
-            stack.enter_context(connection.execute_wrapper(count))
-        yield count

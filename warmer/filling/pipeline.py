@@ -6,7 +6,7 @@ taken before the previous batch's write is sent, because the server would answer
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable
 from warmer.failpoints import reach
-from warmer.filling.loading import Batches, Loaded, QueryCount, counted_queries, halved, load
+from warmer.filling.loading import Batches, Loaded, QueryCount, halved, load
 from warmer.humanize import counted
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id
@@ -29,9 +29,7 @@ ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.02
 # The name by which all jobs share the project's pace.
 EVERY_JOB = "*"
-INTERRUPTED = (
-    "A time limit interrupted the batch ({}): use a faster loader, a smaller batch_size or a longer limit"
-)
+AFTER_INTERRUPT = "use a faster loader, a smaller batch_size or a longer limit"
 
 Interrupts = tuple[type[Exception], ...]
 
@@ -53,16 +51,13 @@ def warm_batches(
     interrupts: Interrupts = (),
     raised: Interrupts = (),
 ) -> Iterator[Report]:
-    """Load and write batches. A failing row costs one key; errors are counted, not raised.
+    """Load and write batches, and yield their reports. A failing row costs one key; errors are counted.
 
     Args:
         keep_seconds: skip keys with at least this many seconds left; 0: all cached keys; None: skip none.
         interrupts: errors that end a batch, such as a time limit; its remaining keys fail.
         raised: which of these and `StoreUnavailable` to raise instead. Batches without a report must then be
             repeated, even if parts of them were written.
-
-    Yields:
-        The report of each batch, in order.
     """
     before: _Batch | None = None
     try:
@@ -86,10 +81,7 @@ def warm_batches(
 
 
 class _Batch:
-    """A batch in progress: the outcomes of its keys, and their cost.
-
-    Take its token, load it, send its write, end it; steps of other batches may come in between.
-    """
+    """A batch in progress. Take its token, load it, send it, end it; steps of others may come in between."""
 
     def __init__(self, spec: JobSpec, keys: Batch, interrupts: Interrupts, raised: Interrupts) -> None:
         self._spec = spec
@@ -156,13 +148,10 @@ class _Batch:
             return self._keys
         return {key: id for key, id in self._keys.items() if key not in self._outcomes}
 
-    def _settle(self, outcome: Outcome, keys: Iterable[str]) -> None:
+    def _settle(self, outcome: Outcome, keys: Collection[str], why: str = "") -> None:
         self._outcomes |= dict.fromkeys(keys, outcome)
-
-    def _fail(self, keys: Iterable[str], why: str) -> None:
-        failed = dict.fromkeys(keys, why)
-        self._settle(Outcome.FAILED, failed)
-        self._errors |= failed
+        if why:
+            self._errors |= dict.fromkeys(keys, why)
 
     def _next_token(self, keys: Batch) -> Token:
         """Wait for the pace of the job and of the project, and take a token for keys."""
@@ -185,7 +174,7 @@ class _Batch:
         except Exception as error:  # noqa: BLE001 - the one boundary: a loader may raise anything
             halves = halved(keys, error)
             if not halves:
-                self._fail(keys, describe(error))
+                self._settle(Outcome.FAILED, keys, describe(error))
             for half in halves:
                 self._fill(half)
             return None
@@ -240,13 +229,14 @@ class _Batch:
         """Count queries; on an error that ends the batch (cache down, interrupt), fail the remaining keys."""
         ends: Interrupts = (StoreUnavailable, *self._interrupts)
         try:
-            with counted_queries(self._queries):
+            with self._queries:
                 yield
         except self._raised:
             raise
         except ends as error:
-            is_interrupt = isinstance(error, self._interrupts)
-            why = INTERRUPTED.format(type(error).__name__) if is_interrupt else describe(error)
-            self._fail(self._left(), why)
+            why = describe(error)
+            if isinstance(error, self._interrupts):
+                why = f"A time limit interrupted the batch ({type(error).__name__}): {AFTER_INTERRUPT}"
+            self._settle(Outcome.FAILED, self._left(), why)
             self._token = self._loaded = None  # no key is left to load or to write
             self.abandon()

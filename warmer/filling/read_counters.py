@@ -84,13 +84,11 @@ def flush(**_kwargs: Any) -> None:
         try:
             if counters := spec.store.counters:  # a cache of another kind keeps no counts
                 counters.add(each, now=time.time())
-        except StoreUnavailable as error:
-            level = log_level(error, logging.INFO)
+        except Exception as error:  # noqa: BLE001 - the flushing thread must not end
+            level = log_level(error, logging.INFO if isinstance(error, StoreUnavailable) else logging.ERROR)
             logger.log(level, "The reads of %s are flushed later: %s", spec.name, describe(error))
             with process.lock:
                 process.counted[spec].add(each)
-        except Exception as error:
-            logger.exception("The reads of %s are lost: %s", spec.name, describe(error))
 
 
 def flush_if_due(**_kwargs: Any) -> None:

@@ -4,19 +4,16 @@ On a miss, exactly one of the readers of a key loads it. The round trip that giv
 gives it a claim on every key that nobody else is loading. It loads and writes these keys, then waits for the
 others by polling the cache for all of them together:
 
-- if a key is cached, or its load found no value, that is the answer;
+- if a key is cached, or its load found no value, that is the answer; later readers of a key without a value
+  load it again;
 - if its claim is gone, because its loader raised, an invalidation overtook it or its process was killed, the
   reader claims the key in turn, so failing loads run one after the other;
 - if the job is hot (changes overtook two loads that a reader waited for, or the cache did not store a value),
   no reader in this process waits until a load is stored, or none of this happened for `WARMER_READ_WAIT`;
 - after `WARMER_READ_WAIT`, the readers of a process share a load of the key and store nothing.
 
-A reader runs the loader at most once for a key. It holds no claim of a job while it waits for another claim
-of that job, so no two readers of a job wait for each other; a loader that reads keys of its own job does not
-wait. And it holds no claim while it waits for a database connection, which the readers waiting for its claim
-may hold.
-
-Only readers that waited for a load learn that it found no value; later ones query the database again.
+A reader runs the loader at most once for a key. While it waits for a claim or for a database connection, it
+holds no claim of the job, so no two readers wait for each other. A loader does not wait for its own job.
 """
 
 import logging
@@ -32,21 +29,13 @@ from warmer import failpoints
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
-from warmer.filling import read_counters
-from warmer.filling.loading import (
-    Loaded,
-    in_batches,
-    is_loading,
-    load,
-    load_past_the_cache,
-    take_pooled_connections,
-)
+from warmer.filling import loading, read_counters
 from warmer.filling.shared_loads import load_at_once, load_without_cache
 from warmer.humanize import counted
 from warmer.invalidation import is_pending
 from warmer.keys import Batch, Id, as_id
 from warmer.report import Outcome, describe
-from warmer.stores import Cached, Claim, Peeked, Record, Token
+from warmer.stores import Cached, Claim, Peeked, Token
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +48,6 @@ MOST_OVERTAKEN = 2
 
 # While reads of a job have a problem, it is logged once in this many seconds.
 LOG_SECONDS = 10.0
-UNAVAILABLE = "Reading %s from the database: %s"
-NOT_STORED = "%s: could not store %s, e.g. %s: %s"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,12 +82,9 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
 def get_many(spec: JobSpec, ids: Iterable[Any]) -> dict[Any, Any]:
     """Return the values of many ids; see `KeyedJob.get_many`."""
     keys = {id: spec.key.key(id) for id in ids}
-    found = _get_keys(spec, {key: as_id(id) for id, key in keys.items()}) if keys else {}
-    return {id: found[key] for id, key in keys.items() if key in found}
-
-
-def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
-    """Return the values by key; `wanted` maps each key to its id."""
+    wanted: Batch = {key: as_id(id) for id, key in keys.items()}
+    if not wanted:
+        return {}
     cached: Cached | None = None
     try:
         if not _is_bypassed(spec):
@@ -108,11 +92,13 @@ def _get_keys(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
     except StoreUnavailable as error:
         _log_unavailable(spec, error)
     if cached is None:
-        return load_without_cache(spec, wanted)
-    known = {*cached.values, *cached.absent}
-    missing = {key: id for key, id in wanted.items() if key not in known}
-    read_counters.count_read(spec, wanted, missing)
-    return {**cached.values, **(_load_missing(spec, missing) if missing else {})}
+        found = load_without_cache(spec, wanted)
+    else:
+        known = {*cached.values, *cached.absent}
+        missing = {key: id for key, id in wanted.items() if key not in known}
+        read_counters.count_read(spec, wanted, missing)
+        found = {**cached.values, **(_load_missing(spec, missing) if missing else {})}
+    return {id: found[key] for id, key in keys.items() if key in found}
 
 
 def _is_bypassed(spec: JobSpec) -> bool:
@@ -126,12 +112,12 @@ def _is_bypassed(spec: JobSpec) -> bool:
 def _load_missing(spec: JobSpec, missing: Batch) -> dict[str, Any]:
     """Return the values of keys that are not cached; at most one loader call per batch."""
     if is_pending(spec):  # uncommitted values, and those read in a snapshot, must not be cached
-        return load_past_the_cache(spec, missing)
+        return loading.load_past_the_cache(spec, missing)
     return _Reader(spec=spec, left=dict(missing)).read()
 
 
 def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
-    _log(spec, log_level(error, logging.WARNING), UNAVAILABLE, describe(error))
+    _log(spec, log_level(error, logging.WARNING), "Reading %s from the database: %s", describe(error))
 
 
 def _log(spec: JobSpec, level: int, text: str, *args: object) -> None:
@@ -144,19 +130,13 @@ def _log(spec: JobSpec, level: int, text: str, *args: object) -> None:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """One reader's search for the values of its missing keys.
-
-    Attributes:
-        left: the keys without an answer yet, and their ids.
-        awaited: those that others are loading, and the ids of their claims.
-        claimed_under, overtaken: the state of the fence under which each awaited key is being loaded, and how
-            often a load in another state followed.
-    """
+    """One reader's search for the values of its missing keys."""
 
     spec: JobSpec
-    left: Batch
-    awaited: dict[str, str] = field(default_factory=dict)
+    left: Batch  # the keys without an answer yet
     values: dict[str, Any] = field(default_factory=dict)
+    awaited: dict[str, str] = field(default_factory=dict)  # others load these: the ids of the claims
+    # The state of the fence under which each awaited key is loaded, and how often another state followed.
     claimed_under: dict[str, Token] = field(default_factory=dict)
     overtaken: Counter[str] = field(default_factory=Counter)
     cache_is_down: bool = False
@@ -164,17 +144,17 @@ class _Reader:
     def read(self) -> dict[str, Any]:
         began = monotonic()
         self._load_what_is_free(list(self.left))
-        if not is_loading(self.spec):
+        if not loading.is_loading(self.spec):
             self._wait()
         if self.left:
-            own = partial(load_past_the_cache, self.spec, self.left)
+            own = partial(loading.load_past_the_cache, self.spec, self.left)
             self.values |= load_at_once(("left", self.spec, *self.left), own, since=began)
         return self.values
 
     def _load_what_is_free(self, keys: Sequence[str]) -> None:
         """Load and store the keys that nobody else is loading; the others are then awaited."""
-        for batch in in_batches(keys, self.spec.batch_size):
-            take_pooled_connections(self.spec)
+        for batch in loading.in_batches(keys, self.spec.batch_size):
+            loading.take_pooled_connections(self.spec)
             claim = self._ask(self.spec.store.claim, batch, seconds=conf.READ_CLAIM.total_seconds())
             if claim is None:
                 return
@@ -188,7 +168,7 @@ class _Reader:
         try:
             if failpoints.hooks:
                 failpoints.reach("token_taken", self.spec.name)
-            loaded = load(self.spec, {key: self.left[key] for key in claim.mine})
+            loaded = loading.load(self.spec, {key: self.left[key] for key in claim.mine})
             if failpoints.hooks:
                 failpoints.reach("loaded", self.spec.name)
             ended = self._write(claim, loaded)
@@ -197,7 +177,7 @@ class _Reader:
                 self._ask(self.spec.store.write, claim.token, {}, claim=claim)  # which ends the claim
         self._settle(loaded.values, loaded.absent)
 
-    def _write(self, claim: Claim, loaded: Loaded) -> bool:
+    def _write(self, claim: Claim, loaded: loading.Loaded) -> bool:
         """Store what was loaded; return whether the cache answered."""
         if is_pending(self.spec):
             return False  # the loader wrote rows that it read, which may be rolled back
@@ -214,7 +194,8 @@ class _Reader:
             _hot.pop(self.spec, None)
         if written.errors:
             key, why = next(iter(written.errors.items()))
-            _log(self.spec, logging.ERROR, NOT_STORED, counted(len(written.errors), "key"), key, why)
+            failed = counted(len(written.errors), "key")
+            _log(self.spec, logging.ERROR, "%s: could not store %s, e.g. %s: %s", failed, key, why)
         return True
 
     def _wait(self) -> None:
@@ -238,25 +219,24 @@ class _Reader:
         cached = self._ask(self.spec.store.lookup, list(self.awaited), claims=True)
         if cached is None:
             return
+        for key, record in cached.claims.items():
+            self._note(key, record.token)
         told = {key for key, record in cached.claims.items() if record.tells_absence_to(self.awaited[key])}
-        self._note_overtaken(cached.claims)
         self._settle(cached.values, cached.absent | told)
         free = [key for key in self.awaited if key not in cached.claims]
         for key in free:
             del self.awaited[key]
         self._load_what_is_free(free)
 
-    def _note_overtaken(self, claims: Mapping[str, Record]) -> None:
-        """Record the claims of the awaited keys; another state of the fence may mean an overtaken load."""
-        for key, record in claims.items():
-            before = self.claimed_under.get(key, record.token)
-            self.claimed_under[key] = record.token
-            if before == record.token:
-                continue
-            if self._ask(self.spec.store.overtaken, before, [key]):  # otherwise its loader raised
-                self.overtaken[key] += 1
-                if self.overtaken[key] >= MOST_OVERTAKEN:
-                    self._mark_hot()
+    def _note(self, key: str, token: Token) -> None:
+        """Record under which state of the fence a key is loaded; another one may mean an overtaken load."""
+        before = self.claimed_under.get(key, token)
+        self.claimed_under[key] = token
+        if before == token or not self._ask(self.spec.store.overtaken, before, [key]):
+            return  # otherwise than by an invalidation, if its loader raised
+        self.overtaken[key] += 1
+        if self.overtaken[key] >= MOST_OVERTAKEN:
+            self._mark_hot()
 
     def _is_hot(self) -> bool:
         return monotonic() < _hot.get(self.spec, 0.0)

@@ -66,23 +66,16 @@ _next: dict[Hashable, _Load] = {}
 
 
 def load_shared(key: Hashable, load: Callable[[], T]) -> T:
-    """Return the result of a load that began after this call; each caller gets its own copy.
+    """Return a copy of the result of a load that began after this call, or raise its error.
 
-    Args:
-        key: identifies the load.
-        load: runs the load, in this thread or in that of another caller with the same key.
-
-    Raises:
-        Exception: anything the load raises.
+    `load` runs in this thread, or that of another caller with the same key.
     """
+    mine = _Load()
     with _lock:
         before = _running.get(key)
-        queue = _running if before is None else _next
-        others = queue.get(key)
-        if others is None:
-            mine = queue[key] = _Load()
-    if others is not None:
-        return others.copy(load) if others.wait() else load()
+        found = (_running if before is None else _next).setdefault(key, mine)
+    if found is not mine:
+        return found.copy(load) if found.wait() else load()
 
     def load_in_turn() -> T:
         if before is not None:
@@ -101,12 +94,8 @@ def load_shared(key: Hashable, load: Callable[[], T]) -> T:
 def load_at_once(key: Hashable, load: Callable[[], T], *, since: float) -> T:
     """Return the result of another caller's load if it began after `since`, else load without waiting.
 
-    Args:
-        key: identifies what is loaded; not a key of `load_shared`.
-        since: when this reader came, by `time.monotonic()`.
-
-    Raises:
-        Exception: whatever this caller's own load raises, never an error of another's load.
+    Raises only what this caller's own load raises. `since` is by `time.monotonic()`, and `key` is none of
+    `load_shared`.
     """
     with _lock:
         running = _running.get(key)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from warmer import invalidation
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import InvalidId, StoreUnavailable, WarmerError
-from warmer.filling.loading import Batches, counted_queries, find_ids
+from warmer.filling.loading import Batches, QueryCount, find_ids
 from warmer.filling.pipeline import Interrupts
 from warmer.keys import Batch, Id, plain, type_of
 from warmer.models import CacheAudit, Trigger, Verdict
@@ -161,7 +161,7 @@ class _Audit:
         self._name("failures", [{"key": each.key, "error": each.error} for each in rejected.failures])
 
     def _compare_batch(self, keys: Batch, *, are_declared: bool) -> None:
-        with counted_queries() as count:
+        with QueryCount() as count:
             judged = compare(self.spec, keys, self.interrupts)
         if not are_declared:  # a key cached by a reader may have expired
             gone = (Verdict.MISSING, Verdict.NO_VALUE)

@@ -16,7 +16,7 @@ from tests.support.jobs import make_spec
 from users.models import CustomUser
 from warmer.exceptions import InvalidId
 from warmer.filling import loading
-from warmer.filling.loading import Batches, Loaded, counted_queries, read_out
+from warmer.filling.loading import Batches, Loaded, QueryCount, read_out
 
 
 def ids_of(*arguments: Any, **options: Any) -> list[list[Any]]:
@@ -166,11 +166,11 @@ def query() -> None:
 
 
 @pytest.mark.django_db
-def test_counted_queries__are_those_of_the_block() -> None:
+def test_query_count__is_that_of_the_block() -> None:
     query()
-    with counted_queries() as outer:
+    with QueryCount() as outer:
         query()
-        with counted_queries() as inner, connection.cursor() as cursor:
+        with QueryCount() as inner, connection.cursor() as cursor:
             cursor.execute("CREATE TEMPORARY TABLE counted (number integer)")
             cursor.executemany("INSERT INTO counted VALUES (%s)", [(1,), (2,), (3,)])
     query()
@@ -179,10 +179,10 @@ def test_counted_queries__are_those_of_the_block() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("act", [query, lambda: connection.cursor().execute("nonsense")])
-def test_counted_queries__count_what_fails_and_end_with_the_block(act: Callable[[], None]) -> None:
+def test_query_count__counts_what_fails_and_ends_with_the_block(act: Callable[[], None]) -> None:
     before = list(connection.execute_wrappers)
     outcome: list[Any] = []
-    with pytest.raises((DatabaseError, ZeroDivisionError)), counted_queries() as count:
+    with pytest.raises((DatabaseError, ZeroDivisionError)), QueryCount() as count:
         outcome.append(count)
         act()
         raise ZeroDivisionError

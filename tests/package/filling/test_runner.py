@@ -1,7 +1,6 @@
 """One run in this process: what becomes of every key, and what it costs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from tests.package.filling.support import Calls, declare, loader_of, squares
 from users.models import CustomUser
 from warmer import warm, warm_many
 from warmer.filling import pipeline
+from warmer.filling.loading import QueryCount
 from warmer.testing import at
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_jobs")]
@@ -165,12 +165,11 @@ def test_warm_batches__interrupted_with_a_token_does_not_load(monkeypatch: pytes
     loads: list[str] = []
     job = warm("one", name="one")(lambda: loads.append("one") or 1)
 
-    @contextmanager
-    def interrupted(_queries: Any) -> Iterator[None]:
+    def interrupted(queries: QueryCount, *_details: Any) -> None:
         monkeypatch.undo()  # the limit interrupts once
-        yield
+        queries.close()
         raise TimeIsUp("at last")
 
-    monkeypatch.setattr(pipeline, "counted_queries", interrupted)
+    monkeypatch.setattr(QueryCount, "__exit__", interrupted)
     (report,) = pipeline.warm_batches(job.spec, [job.spec.key.batch([])], interrupts=(TimeIsUp,))
     assert (report.failed, loads, cache.get("one")) == (1, [], None)
