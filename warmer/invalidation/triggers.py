@@ -25,7 +25,8 @@ from warmer.signals import triggers_changed
 
 logger = logging.getLogger(__name__)
 
-Comparison = Sequence[tuple[Definition, Installed]]
+Comparison = Mapping[str, tuple[Definition, Installed]]
+"""What the jobs need of each table, and what it has."""
 VENDORS: dict[str, ModuleType] = {"postgresql": postgresql, "sqlite": sqlite}
 
 
@@ -103,23 +104,23 @@ def problems(*using: str) -> list[Problem]:
         captured = _captured(compared)
         if _installed.get((alias, jobs.version), captured) != captured:
             forget_installed()  # another process changed some: signals must cover the rest
-        for wanted, now in compared:
+        for table, (wanted, now) in compared.items():
             if why := _why_not(wanted, now):
                 fix = f"Run 'manage.py warm_triggers --database {alias}'."
                 if not now.is_table:
                     fix = "Depend on the tables behind it instead."
-                found.append(Problem(using=alias, table=wanted.table, why=why, fix=fix))
+                found.append(Problem(using=alias, table=table, why=why, fix=fix))
     return found
 
 
 def _compare(using: str) -> Comparison:
     """Return what the jobs need of each table of a database and what it has, with one query."""
     found = _vendor(using).find(connections[using], sources().by_table)
-    return [
-        (Definition(table=table, columns={each.compared: each.columns for each in of_table}), found[table])
+    return {
+        table: (Definition(columns={each.compared: each.columns for each in of_table}), found[table])
         for table, of_table in sources().by_table.items()
         if table in found and router.allow_migrate_model(using, of_table[0].model)
-    ]
+    }
 
 
 def _why_not(wanted: Definition, now: Installed) -> str:
@@ -140,7 +141,7 @@ def _why_not(wanted: Definition, now: Installed) -> str:
 
 def _captured(compared: Comparison) -> frozenset[str]:
     """Return the tables whose triggers record everything that their jobs need."""
-    return frozenset(wanted.table for wanted, now in compared if not _why_not(wanted, now))
+    return frozenset(table for table, (wanted, now) in compared.items() if not _why_not(wanted, now))
 
 
 # -- installing and removing ---------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def prune(using: str) -> list[str]:
     """
     # A renamed table and the one that has its name now share a function, and lose their triggers together.
     with transaction.atomic(using=using):
-        wanted = {wanted.table for wanted, _ in _compare(using)}
+        wanted = _compare(using)
         drops = {table: drop for table, drop in _drops(using).items() if table not in wanted}
         return [*_run(using, drops), *_run(using, _steps(using, _compare(using), exactly=True))]
 
@@ -186,12 +187,12 @@ def _steps(using: str, compared: Comparison, *, exactly: bool = False) -> dict[s
         exactly: also those that narrow triggers to what this project needs.
     """
     found = {}
-    for wanted, now in compared:
+    for table, (wanted, now) in compared.items():
         why = _why_not(wanted, now)
         if now.is_table and (why or (exactly and now.definition != wanted)):
             definition = wanted if exactly else wanted.merged(now.definition)
-            statements = _vendor(using).create(connections[using], definition, now)
-            found[wanted.table] = [*statements, *(_missed(wanted.table) if why else ())]
+            statements = _vendor(using).create(connections[using], table, definition, now)
+            found[table] = [*statements, *(_missed(table) if why else ())]
     return found
 
 

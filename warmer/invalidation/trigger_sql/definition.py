@@ -16,27 +16,21 @@ MARK = "warmer 1 "
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """What the triggers of a table record.
+    """What the triggers of a table record: columns, for each set of compared columns.
 
-    Attributes:
-        columns: the columns to record, for each set of compared columns. An update is recorded if it changes
-            one of the compared columns. None: every update is.
+    An update is recorded if it changes one of the compared columns. None: every update is.
     """
 
-    table: str
     columns: Mapping[Compared, tuple[str, ...]]
 
     @classmethod
-    def from_comment(cls, table: str, comment: str | None) -> Definition | None:
+    def from_comment(cls, comment: str | None) -> Definition | None:
         """Parse the result of `comment`; None if something else wrote it."""
-        if not comment or MARK not in comment:
-            return None
         try:
-            found = json.JSONDecoder().raw_decode(comment.partition(MARK)[2])[0]
-            columns = {compared and tuple(compared): tuple(names) for compared, names in found}
+            found = json.JSONDecoder().raw_decode((comment or "").partition(MARK)[2])[0]
+            return cls(columns={compared and tuple(compared): tuple(names) for compared, names in found})
         except (TypeError, ValueError):
             return None
-        return cls(table=table, columns=columns)
 
     @property
     def comment(self) -> str:
@@ -48,18 +42,16 @@ class Definition:
         columns = dict(self.columns)
         for compared, names in (other.columns if other else {}).items():
             columns[compared] = tuple(sorted({*columns.get(compared, ()), *names}))
-        return Definition(table=self.table, columns=columns)
+        return Definition(columns=columns)
 
     def limited_to(self, known: Collection[str]) -> Definition:
         """Return what these columns of a table can record. A lost column would always mean every key."""
-        return Definition(
-            table=self.table,
-            columns={
-                compared: tuple(name for name in names if name in known)
-                for compared, names in self.columns.items()
-                if {*known}.issuperset(compared or ())
-            },
-        )
+        columns = {
+            compared: tuple(name for name in names if name in known)
+            for compared, names in self.columns.items()
+            if {*known}.issuperset(compared or ())
+        }
+        return Definition(columns=columns)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
             if not set(EVENTS).issubset(events or ()):
                 partitions[table].append(partition)
             continue
-        definition = Definition.from_comment(table, comment)
+        definition = Definition.from_comment(comment)
         limited = definition and definition.limited_to(columns)
         found[table] = Installed(
             is_table=is_table,
@@ -59,33 +59,33 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
     return {table: replace(each, partitions=tuple(partitions[table])) for table, each in found.items()}
 
 
-def create(connection: Any, definition: Definition, now: Installed) -> list[str]:
+def create(connection: Any, table: str, definition: Definition, now: Installed) -> list[str]:
     """Return the statements that make the triggers of a table record a definition.
 
     Existing triggers stay unchanged: only their function is replaced, which does not wait for locks.
     """
     quote = connection.ops.quote_name
-    function = f"{now.schema}.{quote(_function_name(definition.table))}"
-    blocks = "".join(_block(quote, definition, compared, now) for compared in definition.columns)
+    function = f"{now.schema}.{quote(_function_name(table))}"
+    blocks = [_block(quote, now.records, table, *each) for each in definition.columns.items()]
     statements = [
         sql(
             "postgresql",
             function=function,
             records=literal(now.records),
             schema=literal(now.records.rpartition(".")[0]),
-            blocks=blocks,
+            blocks="".join(blocks),
         ),
         f"REVOKE EXECUTE ON FUNCTION {function}() FROM PUBLIC",
         f"COMMENT ON FUNCTION {function}() IS {literal(definition.comment)}",
         # After its creation: that of a table with a new name or schema is another one.
         *([f"ALTER FUNCTION {function}() OWNER TO {now.owner}"] if now.owner else []),
     ]
-    missing = [(quote(definition.table), event) for event in EVENTS if event not in now.events]
+    missing = [(quote(table), event) for event in EVENTS if event not in now.events]
     missing += [(partition, event) for partition in now.partitions for event in EVENTS]
     return statements + [
-        f'CREATE OR REPLACE TRIGGER "warmer_{event}" AFTER {event.upper()} ON {table} {_SHAPES[event]} '
+        f'CREATE OR REPLACE TRIGGER "warmer_{event}" AFTER {event.upper()} ON {name} {_SHAPES[event]} '
         f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
-        for table, event in missing
+        for name, event in missing
     ]
 
 
@@ -98,21 +98,20 @@ def _function_name(table: str) -> str:
     return f"warmer_record_{short}_{hashed}"
 
 
-def _block(quote: Any, definition: Definition, compared: Compared, now: Installed) -> str:
+def _block(quote: Any, records: str, table: str, compared: Compared, columns: Sequence[str]) -> str:
     """Return the PL/pgSQL that writes the record of one set of compared columns."""
-    columns = definition.columns[compared]
     named = sorted({*columns, *(compared or ())})
-    old, new = (_select(quote, table, columns) for table in ("warmer_old", "warmer_new"))
+    old, new = (_select(quote, each, columns) for each in ("warmer_old", "warmer_new"))
     updated = f"{old} UNION ALL {new}"
     if compared is not None:
         # As text: every type has one, and different values have different texts.
-        was, is_now = (f"({_select(quote, table, named)})" for table in ("warmer_old", "warmer_new"))
+        was, is_now = (f"({_select(quote, each, named)})" for each in ("warmer_old", "warmer_new"))
         both = f"(({was} EXCEPT ALL {is_now}) UNION ALL ({is_now} EXCEPT ALL {was}))"
         updated = _select(quote, "warmer_both", columns, f"{both} warmer_both")
     return sql(
         "postgresql_block",
-        records=now.records,
-        source=literal(source_name(definition.table, compared)),
+        records=records,
+        source=literal(source_name(table, compared)),
         names="ARRAY[" + ", ".join(map(literal, named)) + "]::name[]",
         number=len(named),
         inserted=_rows(quote, columns, new),

@@ -1,6 +1,6 @@
 """Triggers on SQLite: one for each table and event, called for each row."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -31,27 +31,28 @@ def find(connection: Any, tables: Iterable[str]) -> dict[str, Installed]:
             if name in ours:
                 # A DELETE without a condition fires the triggers too: there is no TRUNCATE.
                 events = now.events | {ours[name], "truncate"}
-                now = replace(now, definition=Definition.from_comment(table, text), events=events)
+                now = replace(now, definition=Definition.from_comment(text), events=events)
             drop = f"DROP TRIGGER IF EXISTS {connection.ops.quote_name(name)}"
             found[table] = replace(now, drop=(*now.drop, drop))
     return found
 
 
-def create(connection: Any, definition: Definition, now: Installed) -> list[str]:
+def create(connection: Any, table: str, definition: Definition, now: Installed) -> list[str]:
     """Return the statements that make the triggers of a table record a definition."""
+    quote = connection.ops.quote_name
     with connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA table_xinfo({connection.ops.quote_name(definition.table)})")
+        cursor.execute(f"PRAGMA table_xinfo({quote(table)})")
         known = {row[1] for row in cursor}  # the models may be ahead of the table
     statements = list(now.drop)
     for event in EVENTS:
-        inserts = [_insert(connection, definition, each, event, known) for each in definition.columns]
+        kinds = definition.columns.items()
         trigger = sql(
             "sqlite",
-            name=connection.ops.quote_name(_name(event, definition.table)),
+            name=quote(_name(event, table)),
             event=event.upper(),
-            table=connection.ops.quote_name(definition.table),
+            table=quote(table),
             comment=definition.comment.replace("*", "\\u002a"),  # which could end the comment
-            inserts="\n".join(inserts),
+            inserts="\n".join(_insert(quote, table, event, known, *each) for each in kinds),
         )
         statements.append(trigger)
     return statements
@@ -62,19 +63,18 @@ def _name(event: str, table: str) -> str:
 
 
 def _insert(
-    connection: Any, definition: Definition, compared: Compared, event: str, known: Collection[str]
+    quote: Any, table: str, event: str, known: Set[str], compared: Compared, columns: Sequence[str]
 ) -> str:
     """Return the statement that writes one kind of record: of every key without all of its columns."""
-    quote = connection.ops.quote_name
-    rows, columns = "NULL", definition.columns[compared]
-    if 0 < len(columns) <= _MOST_COLUMNS and {*columns} <= {*known}:
+    rows = "NULL"
+    if 0 < len(columns) <= _MOST_COLUMNS and {*columns} <= known:
         rows = f"json_array({', '.join(_row(quote, each, columns) for each in _ROWS[event])})"
     condition = "1"
-    if event == "update" and compared is not None and {*compared} <= {*known}:
+    if event == "update" and compared is not None and {*compared} <= known:
         # A column's own collation may treat different texts as equal.
         differ = (f"OLD.{quote(name)} IS NOT NEW.{quote(name)} COLLATE BINARY" for name in compared)
         condition = " OR ".join(differ)
-    source = literal(source_name(definition.table, compared))
+    source = literal(source_name(table, compared))
     return f"  INSERT INTO {TABLE} (source, rows) SELECT {source}, {rows} WHERE {condition};"
 
 
