@@ -282,3 +282,10 @@ def test_failover__is_followed_and_noticed(start: Start) -> None:
     assert before is not None
     assert after is not None
     assert before.id != after.id
+
+
+def test_nodes__by_addresses_of_every_form(settings: Any) -> None:
+    addresses = "127.0.0.1:1, [::1]:1,[::1],localhost"
+    settings.CACHES = {"default": cache_settings(f"redis-cluster://{addresses}", max_connections=5)}
+    with pytest.raises(StoreUnavailable, match="does not answer as expected"):
+        open_things().ping()

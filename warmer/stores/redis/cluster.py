@@ -41,12 +41,6 @@ _LOCATION = re.compile(
 )
 
 
-def node_at(address: str) -> Any:
-    """Return the node at an address, HOST:PORT, with IPv6 addresses in brackets."""
-    host, _, port = address.strip().rpartition(":")
-    return ClusterNode(host.strip("[]") or port, int(port) if host else 6379)  # type: ignore[no-untyped-call]
-
-
 @contextmanager
 def _as_outages() -> Iterator[None]:
     """Convert errors of redis-py's cluster client to those of a server that does not answer.
@@ -84,8 +78,8 @@ class Cluster(RedisCluster):
         """Return a node; create one that a redirection names and that has no slots yet."""
         node = super().get_node(host, port, node_name)  # type: ignore[no-untyped-call]
         if node is None and node_name:
-            node = node_at(node_name)
-            node.server_type = PRIMARY
+            host, _, number = node_name.rpartition(":")
+            node = ClusterNode(host.strip("[]"), int(number), PRIMARY)  # type: ignore[no-untyped-call]
             self.nodes_manager.nodes_cache[node.name] = node
         return node
 
@@ -157,18 +151,19 @@ _clusters: dict[str, Cluster] = {}
 os.register_at_fork(after_in_child=_clusters.clear)
 
 
-def _parse(location: str) -> tuple[str, list[str]]:
-    """Return the URL of the first node in a cluster's address, and HOST:PORT of the others.
+def _parse(location: str) -> tuple[str, list[ClusterNode]]:
+    """Return the URL of the first node in a cluster's address, and the other nodes.
 
     Raises:
         ValueError: it is malformed.
     """
     if found := _LOCATION.fullmatch(location):
         start, query = f"redis{found['tls']}://{found['login'] or ''}", found["query"] or ""
-        first, *others = nodes = [each.strip() for each in found["nodes"].split(",")]
+        urls = [f"{start}{each.strip()}{query}" for each in found["nodes"].split(",")]
         with suppress(ValueError):  # its text may contain a part of the password
-            if all("host" in parse_url(f"{start}{node}{query}") for node in nodes):  # type: ignore[no-untyped-call]
-                return f"{start}{first}{query}", others
+            first, *others = [parse_url(url) for url in urls]  # type: ignore[no-untyped-call]
+            if all("host" in each for each in (first, *others)):
+                return urls[0], [ClusterNode(each["host"], each.get("port", 6379)) for each in others]  # type: ignore[no-untyped-call]
     raise ValueError("expected redis-cluster://HOST:PORT,HOST:PORT; a Redis Cluster has no database but 0")
 
 
@@ -204,11 +199,9 @@ class ClusterClient(DefaultClient):  # type: ignore[misc]  # django-redis has no
         key = repr((self._server[0], pool))
         if key not in _clusters:
             url, others = _parse(self._server[0])
-            nodes, retry = [node_at(each) for each in others], Retry(NoBackoff(), 1)
+            known: dict[str, Any] = {"url": url, "startup_nodes": others, "retry": Retry(NoBackoff(), 1)}
             with _as_outages():
-                cluster = Cluster(
-                    url=url, startup_nodes=nodes, retry=retry, require_full_coverage=False, **pool
-                )
+                cluster = Cluster(**known, require_full_coverage=False, **pool)
             _clusters.setdefault(key, cluster)
         return _clusters[key]
 
