@@ -40,7 +40,7 @@ MEASURES = (
         text=percent,
         top=1.0,
         lowest="coverage_min",
-        details=lambda hour: f", at lowest {percent(hour.coverage_min)}",
+        details=lambda hour: f", minimum {percent(hour.coverage_min)}",
     ),
     Measure(
         name="Hit rate",

@@ -40,7 +40,7 @@ NAMESPACE = (
 )
 JSON = (
     'CELERY_ACCEPT_CONTENT = ["json"]\nCELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"\n'
-    "All three together, or no task is done. The project's own tasks must then take plain data."
+    "Set all three, or no task runs. The project's own tasks must then take plain data."
 )
 # Formats that run code when they are decoded.
 _UNSAFE = {"application/x-python-serialize", "application/x-yaml"}
@@ -186,7 +186,7 @@ def problem_of_formats() -> Problem | None:
     sent, accepted = current_app.conf.task_serializer, list(current_app.conf.accept_content or ())
     if _type(sent) not in map(_type, accepted):
         message = f"Celery sends tasks as {sent!r}, which its workers do not accept."
-        why = "No worker answers, and no task is done."
+        why = "No worker answers, and no task runs."
     elif _UNSAFE.intersection(map(_type, accepted)):
         message = f"Celery accepts {', '.join(map(repr, accepted))}."
         why = "Anyone who can write to the broker can run code in every worker."

@@ -244,7 +244,7 @@ def _spec_here(task: Task, run: WarmingRun) -> JobSpec | None:
     try:
         spec = jobs[run.job].spec
     except UnknownJob as error:
-        runs.fail(run, f"{describe(error)} (is the worker's code that of the web server?)")
+        runs.fail(run, f"{describe(error)} (do the worker and the web server run the same code?)")
         return None
     found = difference(run.cache, spec.cache, here="on the worker")
     if not found:

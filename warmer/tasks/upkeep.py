@@ -46,7 +46,7 @@ def scheduled_run(self: Task, job: str) -> None:
     try:
         spec = jobs[job].spec
     except UnknownJob as error:  # during a rollout
-        logger.warning("A scheduled run was skipped: %s (is the worker's code that of beat?)", error)
+        logger.warning("A scheduled run was skipped: %s (do the worker and beat run the same code?)", error)
         return
     beats = BeatProcess.objects.at_once()
     expires_in = _until_due_again(self, spec)

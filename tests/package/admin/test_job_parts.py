@@ -186,7 +186,7 @@ def test_bars__are_hours_with_gaps_where_nothing_was_observed(operator: Client) 
     # Of the 24 hours the third last is missing.
     assert heights(chart, "mean") == {20: 50, 22: 100, 23: 100}
     assert heights(chart, "lowest") == {20: 20, 22: 100, 23: 100}
-    assert titles(chart)[-4:] == ["50 %, at lowest 20 %", "not observed", *["100 %, at lowest 100 %"] * 2]
+    assert titles(chart)[-4:] == ["50 %, minimum 20 %", "not observed", *["100 %, minimum 100 %"] * 2]
     assert chart.count("warmer-gap") == 21
     assert 'role="img" aria-label="In the cache: 100 %"' in chart
 
@@ -196,7 +196,7 @@ def test_measures__name_what_an_hour_came_to(operator: Client) -> None:
     put(0)
     shown = {name: titles(chart)[-3] for name, chart in charts(operator).items()}
     assert shown == {
-        "In the cache": "100 %, at lowest 100 %; 1 run failed",
+        "In the cache": "100 %, minimum 100 %; 1 run failed",
         "Hit rate": "75 % of 4 reads; 1 run failed",
         "Duration": "2.50 s, 2 runs; 1 run failed",
         "Pending invalidations": "7; 1 run failed",

@@ -18,7 +18,7 @@ from warmer.management.base import USAGE, WarmerCommand, number
 
 class Command(WarmerCommand):
     help = __doc__
-    undone = "Test keys that are left expire within 10 minutes."
+    undone = "Any remaining test keys expire within 10 minutes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
