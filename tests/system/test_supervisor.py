@@ -24,6 +24,10 @@ from embedded.supervisor import Plan, Server
 
 supervisor.OUTAGE_SECONDS = 0.1
 python, port, folder = sys.executable, {port}, {folder!r}
+
+def command(name, code, **more):
+    return Command(name=name, words=(python, "-u", "-c", code), **more)
+
 plan = Plan(
     data_dir=Path(folder),
     host="127.0.0.1",
@@ -75,10 +79,7 @@ def plans(tmp_path: Path) -> Plans:
 
 
 def test_up__what_is_killed_starts_again__a_second_instance_is_refused__sigterm_ends_all(plans: Plans) -> None:
-    failing_warm = (
-        "Command(name='warm', title='First warm', required=False, "
-        "words=(python, '-c', 'print(\"no cache\"); raise SystemExit(1)')),"
-    )
+    failing_warm = "command('warm', 'print(\"no cache\"); exit(1)', title='First warm', required=False),"
     note = plans.data_dir / "running.json"
     with plans.start(after=failing_warm) as supervised:
         supervised.wait_for(UP)
@@ -107,10 +108,7 @@ def test_up__what_is_killed_starts_again__a_second_instance_is_refused__sigterm_
 
 
 def test_signal__while_it_starts__ends_everything_and_exits_0(plans: Plans) -> None:
-    step = (
-        "Command(name='long', title='A long step', words=(python, '-c', "
-        "'import time; print(\"at it\", flush=True); time.sleep(600)')),"
-    )
+    step = "command('long', 'import time; print(\"at it\"); time.sleep(600)', title='A long step'),"
     with plans.start(before=step) as supervised:
         supervised.wait_for("long   | at it")
         supervised.send(signal.SIGINT)
@@ -121,10 +119,7 @@ def test_signal__while_it_starts__ends_everything_and_exits_0(plans: Plans) -> N
 def test_stubborn_service__is_killed_with_its_children__after_its_bound_or_a_second_ctrl_c(
     plans: Plans, seconds: float, signals: int, code: int
 ) -> None:
-    service = (
-        f"Command(name='worker', words=(python, '-c', {STUBBORN!r}), ready='forked', "
-        f"asks=(Ask(signal=SIGTERM, seconds={seconds}),)),"
-    )
+    service = f"command('worker', {STUBBORN!r}, ready='forked', asks=(Ask(signal=SIGTERM, seconds={seconds}),)),"
     with plans.start(services=service) as supervised:
         supervised.wait_for(UP)
         supervised.wait_for("| child")
@@ -137,11 +132,9 @@ def test_stubborn_service__is_killed_with_its_children__after_its_bound_or_a_sec
 
 def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) -> None:
     trigger = plans.folder / "fail"
-    code = (
-        f"import pathlib, sys, time\nwhile not pathlib.Path({str(trigger)!r}).exists(): time.sleep(0.05)\n"
-        "print('cannot go on', flush=True)\nsys.exit(3)"
-    )
-    with plans.start(services=f"Command(name='worker', words=(python, '-c', {code!r})),") as supervised:
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(trigger)!r}).exists(): time.sleep(0.05)"
+    code = f"{wait}\nprint('cannot go on')\nexit(3)"
+    with plans.start(services=f"command('worker', {code!r}),") as supervised:
         supervised.wait_for(UP)
         trigger.touch()
         said = supervised.ends(1, at_least=ALWAYS + 2)
@@ -152,15 +145,12 @@ def test_service_that_fails__is_named_with_its_last_lines__exit_1(plans: Plans) 
     ("plan", "at_least", "told"),
     [
         (
-            {"services": "Command(name='worker', ready='never', words=('sh', '-c', 'echo last; kill -9 $$')),"},
+            {"services": "command('worker', 'import os; print(\"last\"); os.kill(os.getpid(), 9)', ready='never'),"},
             ALWAYS,
             ["The process `worker` stopped unexpectedly (signal SIGKILL)", "\n    last\n"],
         ),
         (
-            {
-                "before": "Command(name='migrate', title='Preparing the database', "
-                "words=(python, '-c', 'print(\"no such table\"); raise SystemExit(2)')),"
-            },
+            {"before": "command('migrate', 'print(\"no such table\"); exit(2)', title='Preparing the database'),"},
             4,
             ["migrate| no such table\n", "failed (exit code 2). Its output is above."],
         ),
