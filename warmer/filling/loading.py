@@ -21,10 +21,8 @@ from warmer.exceptions import InvalidId, LoaderError
 from warmer.keys import MAX_KEY_LENGTH, Batch, Id
 from warmer.report import Outcome, Report, describe
 
-# Ids fetched from the database at once.
-IDS_AT_ONCE = 2_000
-# Ids processed together.
-READ_AT_ONCE = 10_000
+IDS_AT_ONCE = 2_000  # fetched from the database
+READ_AT_ONCE = 10_000  # packed together
 
 
 def find_ids(spec: JobSpec, *, at_most: int | None = None) -> Iterable[Id]:

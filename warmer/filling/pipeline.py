@@ -23,12 +23,9 @@ from warmer.stores import Token, UnderWay, Written
 
 logger = logging.getLogger(__name__)
 
-# How often a batch is loaded if invalidations overtake it; after that its keys stay cold.
-ATTEMPTS = 4
-# The pause before the second attempt, doubled before each further one: 0.14 s in all.
-FIRST_PAUSE_SECONDS = 0.02
-# The name by which all jobs share the project's pace.
-EVERY_JOB = "*"
+ATTEMPTS = 4  # to load a batch that invalidations overtake; after that its keys stay cold
+FIRST_PAUSE_SECONDS = 0.02  # before the second attempt, doubled before each further one: 0.14 s in all
+EVERY_JOB = "*"  # the name by which all jobs share the project's pace
 AFTER_INTERRUPT = "use a faster loader, a smaller batch_size or a longer limit"
 
 Interrupts = tuple[type[Exception], ...]
@@ -100,10 +97,10 @@ class _Batch:
         """Skip fresh keys, and take the token for the others, if any."""
         with self._step():
             if is_pending(self._spec):  # values loaded here must not be cached
-                self._settle(Outcome.SUPERSEDED, self._left())
+                self._settle(Outcome.SUPERSEDED, self._keys)
             elif keep_seconds is not None:
                 with self._timed("seconds"):
-                    fresh = self._spec.store.fresh(list(self._left()), seconds=keep_seconds)
+                    fresh = self._spec.store.fresh(list(self._keys), seconds=keep_seconds)
                 self._settle(Outcome.SKIPPED, fresh)
             if left := self._left():
                 self._token = self._next_token(left)

@@ -1,9 +1,8 @@
 """Read counters: reads of each job, summed in the process and flushed to the job's cache.
 
-Counting a read takes no round trip. A thread of the process flushes every ten seconds, in one round trip per
-job. The answer says which sample of keys the observations watch (see `warmer.monitoring`), and the next flush
-names those of them that were read. A killed process loses the counts since its last flush; a process that
-exits flushes.
+A thread of the process flushes every ten seconds, in one round trip per job. The answer says which sample of
+keys the observations watch (see `warmer.monitoring`), and the next flush names those of them that were read.
+A killed process loses the counts since its last flush; a process that exits flushes.
 """
 
 import atexit

@@ -46,8 +46,7 @@ PAUSE_GROWTH = 1.5
 LONGEST_PAUSE_SECONDS = 0.1
 MOST_OVERTAKEN = 2
 
-# While reads of a job have a problem, it is logged once in this many seconds.
-LOG_SECONDS = 10.0
+LOG_SECONDS = 10.0  # while a job's reads have a problem, it is logged once in this time
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,8 +55,7 @@ T = TypeVar("T")
 _hot: dict[JobSpec, float] = {}
 # When a problem may be logged again, by the job and the text.
 _logs_again: dict[tuple[JobSpec, str], float] = {}
-# In place of what the cache has if it was not asked, or did not answer.
-_UNKNOWN = object()
+_UNKNOWN = object()  # what the cache has if it was not asked, or did not answer
 
 
 def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
@@ -74,7 +72,7 @@ def get(spec: JobSpec, id: Id | None, default: Any = None) -> Any:
         return load_without_cache(spec, wanted).get(key, default)
     if value is Peeked.NOTHING:
         read_counters.count_read(spec, wanted, wanted)
-        return _load_missing(spec, wanted).get(key, default)
+        return _Reader(spec=spec, left=wanted).read().get(key, default)
     read_counters.count_read(spec, wanted)
     return default if value is Peeked.NO_VALUE else value
 
@@ -97,23 +95,14 @@ def get_many(spec: JobSpec, ids: Iterable[Any]) -> dict[Any, Any]:
         known = {*cached.values, *cached.absent}
         missing = {key: id for key, id in wanted.items() if key not in known}
         read_counters.count_read(spec, wanted, missing)
-        found = {**cached.values, **(_load_missing(spec, missing) if missing else {})}
+        found = {**cached.values, **(_Reader(spec=spec, left=missing).read() if missing else {})}
     return {id: found[key] for id, key in keys.items() if key in found}
 
 
 def _is_bypassed(spec: JobSpec) -> bool:
     """Return whether the cache would refuse a read now, or may lack what this transaction changed."""
-    breaker = spec.store.breaker
-    if breaker.is_open and breaker.refuses():  # an error would take longer
-        return True
-    return is_pending(spec, on_miss=False)
-
-
-def _load_missing(spec: JobSpec, missing: Batch) -> dict[str, Any]:
-    """Return the values of keys that are not cached; at most one loader call per batch."""
-    if is_pending(spec):  # uncommitted values, and those read in a snapshot, must not be cached
-        return loading.load_past_the_cache(spec, missing)
-    return _Reader(spec=spec, left=dict(missing)).read()
+    breaker = spec.store.breaker  # whose error would take longer
+    return (breaker.is_open and breaker.refuses()) or is_pending(spec, on_miss=False)
 
 
 def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
@@ -142,6 +131,9 @@ class _Reader:
     cache_is_down: bool = False
 
     def read(self) -> dict[str, Any]:
+        """Return the values; at most one loader call per batch."""
+        if is_pending(self.spec):  # uncommitted values, and those read in a snapshot, must not be cached
+            return loading.load_past_the_cache(self.spec, self.left)
         began = monotonic()
         self._load_what_is_free(list(self.left))
         if not loading.is_loading(self.spec):
@@ -199,7 +191,6 @@ class _Reader:
         return True
 
     def _wait(self) -> None:
-        """Wait for what others are loading, up to the bound."""
         deadline = monotonic() + conf.READ_WAIT.total_seconds()
         pause = FIRST_PAUSE_SECONDS
         while self.awaited and not self.cache_is_down and not self._is_hot():

@@ -48,12 +48,9 @@ class _Load(Future[Any]):
 
 
 def load_without_cache(spec: JobSpec, wanted: Batch) -> dict[str, Any]:
-    """Load keys without the cache, together with other readers.
-
-    Not in a transaction that changed them, nor in the job's own loader, which would wait for itself.
-    """
+    """Load keys without the cache, together with other readers."""
     read_counters.count(spec, {"past": len(wanted)})
-    if is_pending(spec) or is_loading(spec):
+    if is_pending(spec) or is_loading(spec):  # a loader would wait for itself
         return load_past_the_cache(spec, wanted)
     take_pooled_connections(spec)
     key = (name_here(spec.cache), spec, *wanted)
