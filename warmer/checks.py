@@ -202,6 +202,6 @@ def check_metrics(**_kwargs: Any) -> Iterable[CheckMessage]:
     if conf.METRICS and find_spec("prometheus_client") is None:
         yield Warning(
             "WARMER_METRICS is on, but prometheus-client is not installed: /metrics answers 404.",
-            hint="Run 'pip install warmer[metrics]'.",
+            hint='Run: pip install "warmer[metrics]"',
             id="warmer.W005",
         )

@@ -46,7 +46,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not conf.METRICS:
         raise Http404
     if not find_spec("prometheus_client"):  # pragma: no cover - the test environment has it
-        raise Http404("Run 'pip install warmer[metrics]'")
+        raise Http404('Run: pip install "warmer[metrics]"')
     from warmer.monitoring.metrics import scrape  # it needs an extra
 
     if conf.METRICS_TOKEN and not _shows_token(request):

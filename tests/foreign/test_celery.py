@@ -95,9 +95,9 @@ def test_msgspec__missing_a_save_is_done_and_the_check_names_it(foreign: Foreign
     said, errors = examine(foreign)
     assert "exit 1: " in said
     assert "warmer.E002" in said
-    assert "pip install warmer[msgspec]" in said
+    assert 'pip install "warmer[msgspec]"' in said
     found = errors["backend"]
-    assert "needs msgspec: run 'pip install warmer[msgspec]'" in found["message"]
+    assert 'pip install "warmer[msgspec]"' in found["message"]
     assert found["fix"].startswith("pip install msgspec\n")
 
 

@@ -76,4 +76,4 @@ def test_renamed_command__is_reported(foreign: ForeignProject) -> None:
 
 def test_fakeredis__without_lua_is_reported(foreign: ForeignProject) -> None:
     foreign.settings(FAKE)
-    assert_reported(foreign, "pip install fakeredis[lua]")
+    assert_reported(foreign, "pip install 'fakeredis[lua]'")

@@ -40,7 +40,7 @@ def test_w003__nothing_sends_the_scheduled_jobs(monkeypatch: pytest.MonkeyPatch)
         assert not found("W003")
         declare_single("often", every=60)
         declare_single("rarely", every=1800)
-        assert_found("W003", says="often, rarely:", hint="pip install warmer[beat]")
+        assert_found("W003", says="often, rarely:", hint='pip install "warmer[beat]"')
     assert not found("W003")
 
 
@@ -115,7 +115,7 @@ def test_w005__metrics_without_the_client(settings: Any, monkeypatch: pytest.Mon
     settings.WARMER_METRICS = True
     assert not found("W005")
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
-    assert_found("W005", says="prometheus-client", hint="pip install warmer[metrics]")
+    assert_found("W005", says="prometheus-client", hint='pip install "warmer[metrics]"')
 
 
 def test_w007__capture_that_is_not_chosen(settings: Any) -> None:

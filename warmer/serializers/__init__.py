@@ -5,6 +5,6 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "msgspec":
         raise
-    raise ImportError("warmer.serializers needs msgspec: run 'pip install warmer[msgspec]'") from error
+    raise ImportError('warmer.serializers needs msgspec: run pip install "warmer[msgspec]"') from error
 
 __all__ = ["LongValueCompressor", "MsgspecSerializer"]

@@ -293,4 +293,4 @@ def test_beat__entry_is_missing(examine: Examine, gone: str, switched_off: str, 
 
 
 def test_beat__is_not_installed(examine: Examine) -> None:
-    expect(examine("beat", broker=SOME_BROKER, schedule=None), "error", fix="pip install warmer[beat]\n")
+    expect(examine("beat", broker=SOME_BROKER, schedule=None), "error", fix='pip install "warmer[beat]"\n')

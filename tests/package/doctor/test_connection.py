@@ -83,7 +83,7 @@ def test_backend(examine: Examine, changed: dict[str, Any], severity: str, says:
     ("problem", "package"),
     [
         ("Could not find backend 'x': No module named 'django_redis'", "django-redis"),
-        ("ImportError: warmer.serializers needs msgspec: run 'pip install warmer[msgspec]'", "msgspec"),
+        ('ImportError: warmer.serializers needs msgspec: run pip install "warmer[msgspec]"', "msgspec"),
     ],
 )
 def test_backend__library_is_not_installed(problem: str, package: str) -> None:

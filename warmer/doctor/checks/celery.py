@@ -186,7 +186,7 @@ def _last_worked(project: Project, queue: str) -> datetime | None:
 
 def without_beat(scheduled: Sequence[str]) -> Finding:
     """Return the finding that nothing sends the scheduled jobs of these names; also a system check."""
-    fix = 'pip install warmer[beat]\nand INSTALLED_APPS += ["django_celery_beat"], then '
+    fix = 'pip install "warmer[beat]"\nand INSTALLED_APPS += ["django_celery_beat"], then '
     fix += "'manage.py migrate', and start beat. Or declare the jobs with every=None."
     message = f"Nothing refreshes {', '.join(scheduled)}: django_celery_beat is not installed."
     return error(message, why=COLD, fix=fix, check="warmer.W003")

@@ -59,8 +59,8 @@ CAUSES = {
         f"ACL SETUSER {{user}} ~* {LEAST_RIGHTS}\nin redis-cli, as an administrator: what warmer needs."
     ),
     "[Uu]nknown (Redis )?command": "redis-server /etc/redis/redis.conf\n"
-    "Remove the line 'rename-command' of this command from the file and restart the server. fakeredis needs "
-    "'pip install fakeredis[lua]'.",
+    "Remove the line 'rename-command' of this command from the file and restart the server. For fakeredis, "
+    "run: pip install 'fakeredis[lua]'",
     "NodeOfCluster|CrossSlot|Moved|AskError|ClusterDown|CROSSSLOT|MOVED": (
         'CACHES["{alias}"]["LOCATION"] = "redis-cluster://{host}:{port}"\n'
         "The server is in cluster mode, for which BACKEND is 'warmer.stores.redis.backend.RedisCache'. Name "

@@ -62,7 +62,7 @@ def pickle(cache: Cache) -> Iterator[Finding]:
         yield warning("Values that are not plain data are pickled.", why=PICKLE_WHY, fix=fix)
     elif pickles(cache.alias):
         fix = cache.setting("OPTIONS", "SERIALIZER", value='"warmer.serializers.MsgspecSerializer"')
-        fix += f"\nwith a backend of django-redis, or {ours}, 'pip install warmer[msgspec]', and another "
+        fix += f"\nwith a backend of django-redis, or {ours}, pip install 'warmer[msgspec]', and another "
         fix += "KEY_PREFIX, because another release cannot read these values; then 'manage.py warm_cache'. "
         fix += OTHER_APPS
         yield warning("Values are pickled.", why=PICKLE_WHY, fix=fix)
