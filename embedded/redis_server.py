@@ -95,7 +95,7 @@ class RedisServer(Server):
             try:
                 return self._launch(command)
             except EmbeddedError:
-                was_taken = port_problem(LOOPBACK, self.port) is not None
+                was_taken = not self.is_running and port_problem(LOOPBACK, self.port) is not None
                 if given or not was_taken or attempt == PORT_ATTEMPTS - 1:
                     raise
 

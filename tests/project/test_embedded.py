@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,19 @@ def test_kill_and_start__same_port_and_what_was_appended(appended: str, kept: by
 def test_start__fails_with_the_servers_own_words() -> None:
     with pytest.raises(EmbeddedError, match=r"(?s)did not start.*exit code 1.*no-such-option"):
         RedisServer(options={"no-such-option": "1"}).start()
+
+
+def test_start__gives_no_answer__is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(condition: Callable[[], bool], what: str) -> None:
+        wait_until(lambda: port_problem("127.0.0.1", server.port) is not None, what="it has its port")
+        wait_until(condition, what=what, seconds=0)
+
+    server, ports = RedisServer(), iter([free_port()])
+    monkeypatch.setattr(redis_server, "free_port", lambda: next(ports))
+    monkeypatch.setattr(RedisServer, "_answers", lambda server: False)
+    monkeypatch.setattr(server_module, "wait_until", wait)
+    with pytest.raises(EmbeddedError, match="Timed out"):
+        server.start()
 
 
 def test_start__port_is_taken__another_one__but_not_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
