@@ -185,7 +185,7 @@ def check_celery(**_kwargs: Any) -> Iterable[CheckMessage]:
     if why := tasks.problem_of_address():
         # Not an error, which would stop `migrate`, and `warm_cache`, which works without a broker.
         hint = "Set CELERY_BROKER_URL to e.g. 'redis://:PASSWORD@HOST:PORT/0', with %40 for @ and %2F for /."
-        yield Warning(f"{why}: no run can be sent to a worker.", hint=hint, id="warmer.W017")
+        yield Warning(f"{why}: no run can be sent to it.", hint=hint, id="warmer.W017")
     for queue in tasks.undeclared_queues():
         names = ", ".join(spec.name for spec in jobs.specs() if spec.queue == queue)
         yield Error(

@@ -115,8 +115,8 @@ def bounded() -> Any:
     try:
         connection = current_app.connection_for_write(connect_timeout=BROKER_SECONDS)
         is_redis = connection.transport.driver_type == "redis"
-        if any("/" in host and "://" not in host for host in connection.alt or [connection.hostname or ""]):
-            raise ValueError  # e.g. "redis//host", which kombu takes for the host of an AMQP broker
+        if _lacks_scheme(connection.hostname or ""):
+            raise ValueError
     except (KeyError, ImportError) as error:  # e.g. "No such transport: unix"
         raise BrokerUnavailable(f"The broker's address cannot be used: {describe(error)}") from None
     except ValueError:  # its text may contain a part of the password
@@ -130,11 +130,16 @@ def bounded() -> Any:
 def problem_of_address() -> str:
     """Return why Celery cannot use the broker's address, without connecting; empty if it can."""
     try:
-        if not current_app.conf.task_always_eager:
-            bounded()
+        if not current_app.conf.task_always_eager and any(map(_lacks_scheme, bounded().alt)):
+            return "Another host in the broker's address cannot be parsed"  # Celery uses it after a failover
     except BrokerUnavailable as error:
         return str(error)
     return ""
+
+
+def _lacks_scheme(host: str) -> bool:
+    """Return whether kombu takes an address for the name of a host, as it does with `redis//host`."""
+    return "/" in host and "://" not in host
 
 
 def reach(connection: Any) -> None:

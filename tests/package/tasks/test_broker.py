@@ -186,6 +186,12 @@ def test_send__as_celery_would(job: Any, answering: RedisServer) -> None:
     assert jobs["t"].spec.queue == message.delivery_info["routing_key"]
 
 
+def test_send__another_host_that_cannot_be_parsed_does_not_matter(job: Any, serve: Serve, broker_at: BrokerAt) -> None:
+    broker_at(f"{serve().url()};user:secret@other:6379/0")
+    assert tasks.request_run("t", Trigger.ADMIN).run.state == State.QUEUED
+    assert not tasks.look_at_broker().problem
+
+
 @pytest.mark.parametrize("options", [{}, {"global_keyprefix": "site1:"}])
 def test_queue_lengths__count_every_priority(
     job: Any, serve: Serve, broker_at: BrokerAt, options: dict[str, str]
