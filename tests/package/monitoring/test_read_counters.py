@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from celery.signals import task_postrun, worker_process_shutdown
@@ -156,6 +157,14 @@ def test_flush__cache_that_is_down_is_made_up_for_and_delays_no_other(
         other.start()
         breaker.forget()
         assert flushed(elsewhere) == {"misses": 1, "written": 1, "past": 1}
+
+
+def test_flush__that_fails_for_any_reason_is_made_up_for(job: Any, caplog: pytest.LogCaptureFixture) -> None:
+    job.get(1)
+    with patch.object(type(job.spec.store.counters), "add", side_effect=ValueError("unexpected")):
+        read_counters.flush()
+    assert "The reads of things are flushed later: ValueError: unexpected" in caplog.text
+    assert flushed(job) == {"misses": 1, "written": 1}
 
 
 def test_thread__flushes_by_itself(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
