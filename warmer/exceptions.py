@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint with the name that is most similar to an unknown one; empty if there is none."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {nearest[0]}?" if nearest else ""
 
 
