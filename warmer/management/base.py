@@ -48,14 +48,23 @@ class WarmerCommand(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run the command from a shell; neither Ctrl-C nor the end of a pipe's reader is a traceback."""
+        status: Any = 0
         try:
             super().run_from_argv(argv)
+        except SystemExit as exit:
+            status = exit.code
         except KeyboardInterrupt:
             self.stderr.write(f"\nInterrupted. {self.interrupted}".rstrip())
-            sys.exit(INTERRUPTED)
+            status = INTERRUPTED
+        except BrokenPipeError:
+            status = UNREAD
+        try:
+            self.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at the end
-            sys.exit(UNREAD)
+            status = status or UNREAD
+        if status:
+            sys.exit(status)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command; report errors that an operator can fix in one line each."""

@@ -5,11 +5,11 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.support.commands import Terminal, execute
+from tests.support.commands import Terminal, execute, program
 from tests.support.fixtures import Python
 from warmer.management.base import WarmerCommand, number, table
 
@@ -128,3 +128,24 @@ def test_progress__stays_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     command.show_progress("a" * 100)
     command.show_progress("")
     assert terminal.getvalue() == f"\r\x1b[K{'a' * 59}\r\x1b[K"
+
+
+@pytest.mark.usefixtures("redis_client")
+@pytest.mark.parametrize(
+    ("command", "unbuffered", "status", "error"),
+    [
+        (["cache_benchmark", "--count", "10"], "", 141, ""),
+        (["cache_benchmark", "--count", "10"], "1", 141, ""),
+        (["cache_doctor"], "", 1, "CommandError"),  # it found errors: the database is not migrated
+    ],
+)
+def test_output__that_nobody_reads_hides_no_error(
+    monkeypatch: pytest.MonkeyPatch, command: list[str], unbuffered: str, status: int, error: str
+) -> None:
+    """If Python buffers the output, a short one is written only when the command ends."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with program(*command) as process:
+        cast(Any, process.stdout).close()
+        errors = cast(Any, process.stderr).read()
+    assert (process.returncode, errors.partition(":")[0]) == (status, error)
+    assert "BrokenPipe" not in errors
