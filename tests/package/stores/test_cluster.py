@@ -94,12 +94,6 @@ class TestCluster(FencedContract):
         cache.clear()
         assert cache.get_many(keys) == {}
 
-    def test_keys__as_bytes_as_the_client_lists_them(self, redis_client: Any) -> None:
-        cache.set_many({"thing:1": 1, "thing:2": 2})
-        names = list(redis_client.scan_iter("*thing:*"))
-        assert redis_client.exists(*names) == len(redis_client.mget(names)) == 2
-        assert redis_client.delete(*names) == 2
-
     def test_keys_in_several_slots__are_an_error_of_the_call_not_an_outage(self) -> None:
         with pytest.raises(ClusterCrossSlotError):
             cache.sunion("thing:1", "thing:2")

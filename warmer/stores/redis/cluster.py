@@ -24,6 +24,7 @@ from redis.exceptions import (
     ConnectionError,
     MaxConnectionsError,
     RedisClusterException,
+    SlotNotCoveredError,
     TimeoutError,
 )
 from redis.retry import Retry
@@ -63,7 +64,7 @@ class Cluster(RedisCluster):
     """
 
     # No retry after a time-out: it would take too long for a reader.
-    ERRORS_ALLOW_RETRY: Any = tuple({*RedisCluster.ERRORS_ALLOW_RETRY} - {TimeoutError})
+    ERRORS_ALLOW_RETRY: Any = (ConnectionError, ClusterDownError, SlotNotCoveredError)
 
     @_as_outages()
     def execute_command(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,14 +125,14 @@ class Cluster(RedisCluster):
 
     def send(self, commands: Mapping[int, Command]) -> Sent:
         """Send commands, each to the node of its slot: calls of scripts, and commands with a key."""
-        by_node: dict[str, dict[int, Command]] = defaultdict(dict)
+        by_node: dict[str, tuple[Any, dict[int, Command]]] = {}
         with _as_outages():
             for index, command in commands.items():
-                slot = slot_of(command[3] if command[0] == "EVALSHA" else command[1])
+                slot = self.keyslot(command[3] if command[0] == "EVALSHA" else command[1])  # type: ignore[no-untyped-call]
+                node = self.nodes_manager.get_node_from_slot(slot)
                 # By name: before redis-py 7.2, nodes have no hash.
-                by_node[self.nodes_manager.get_node_from_slot(slot).name][index] = command
-        nodes = [(self.get_node(node_name=name), each) for name, each in by_node.items()]
-        return Sent((self.get_redis_connection(node), each) for node, each in nodes)
+                by_node.setdefault(node.name, (node, {}))[1][index] = command
+        return Sent((self.get_redis_connection(node), each) for node, each in by_node.values())
 
     def primaries(self) -> list[Any]:
         """Return a client of each primary, including those whose first slots are still being moved."""

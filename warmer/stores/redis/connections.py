@@ -37,9 +37,9 @@ def tags() -> Mapping[int, str]:
     return {slot_of(text): text for text in texts}
 
 
-def slot_of(key: str | bytes) -> int:
+def slot_of(key: str) -> int:
     """Return the slot that a key belongs to."""
-    return int(key_slot(key.encode() if isinstance(key, str) else key))
+    return int(key_slot(key.encode()))
 
 
 def is_outage(error: BaseException) -> bool:
