@@ -4,7 +4,7 @@ Installing only widens: what another release or service needs stays. `prune` and
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import ModuleType
@@ -64,8 +64,9 @@ def unrecorded() -> list[str]:
     kept, unanswered = visit(str, aliases)
     found = []
     for connection in (connections[each] for each in aliases if each not in {*kept, *unanswered}):
-        is_migrated = any(app == "warmer" for app, _ in MigrationRecorder(connection).applied_migrations())
-        if is_migrated and TABLE not in connection.introspection.table_names():  # else it is read-only
+        if TABLE in connection.introspection.table_names():
+            continue  # but the role may not write, and need not see which migrations were applied
+        if any(app == "warmer" for app, _ in MigrationRecorder(connection).applied_migrations()):
             found.append(connection.alias)
     return found
 
@@ -151,11 +152,21 @@ def prune(using: str) -> list[str]:
     Raises:
         TriggersRefused: the database refuses it.
     """
-    # A renamed table and the one that has its name now share a function, and lose their triggers together.
-    with transaction.atomic(using=using):
-        wanted = _compare(using)
-        drops = {table: drop for table, drop in _drops(using).items() if table not in wanted}
-        return [*_run(using, drops), *_run(using, _steps(using, _compare(using), exactly=True))]
+    wanted = _compare(using)
+    unwanted = {table: drop for table, drop in _drops(using).items() if table not in wanted}
+    dropped = _run(using, {table: _without(using, drop, wanted) for table, drop in unwanted.items()})
+    return [*dropped, *_run(using, _steps(using, _compare(using), exactly=True))]
+
+
+def _without(using: str, drop: Sequence[str], wanted: Comparison) -> Iterator[str]:
+    """Yield the statements that remove the triggers of a table, and then those that restore others.
+
+    A renamed table and the one that has its name now share a function, and lose their triggers together.
+    """
+    yield from drop
+    compared = _compare(using)
+    for table in _captured(wanted) - _captured(compared):
+        yield from _steps(using, {table: compared[table]})[table]
 
 
 def remove(using: str) -> list[str]:
@@ -202,19 +213,22 @@ def _missed(table: str) -> list[str]:
     return [f"INSERT INTO {TABLE} (source) VALUES ({name})" for name in names]
 
 
-def _run(using: str, steps: Mapping[str, Sequence[str]]) -> list[str]:
-    """Run the statements for each table in a transaction of its own."""
+def _run(using: str, steps: Mapping[str, Iterable[str]]) -> list[str]:
+    """Run the statements for each table in a transaction of its own.
+
+    Each waits for one table's writers and lets go of it. With locks on two, a writer of both could fail.
+    """
     connection, done, refused = connections[using], [], []
     for table, statements in steps.items():
         try:
             with transaction.atomic(using=using), connection.cursor() as cursor:
-                for statement in [*_vendor(using).PREPARE, *statements]:
+                for statement in chain(_vendor(using).PREPARE, statements):
                     cursor.execute(statement)
             done.append(table)
         except DatabaseError as error:
             refused.append(f"{table}: {describe(error)}")
     if done:
-        transaction.on_commit(forget_installed, using=using)
+        forget_installed()
     if refused:
         raise TriggersRefused(
             f"The database {using!r} refused triggers on {'; '.join(refused)}. Until they are there, only "

@@ -11,11 +11,13 @@ import pytest
 from django.core.cache import cache
 from django.db import DatabaseError, connection, transaction
 
+from embedded.waiting import wait_until
 from tests.package.invalidation.capture import outsiders
 from tests.package.invalidation.capture.outsiders import outsider
 from tests.package.invalidation.capture.things import EVERY, INSERT, Things, execute, fetch, problem_of, things
 from tests.support.fixtures import install_triggers
 from tests.support.keyed import job
+from tests.support.tables import OwnModel, tables_of
 from warmer import jobs
 from warmer.exceptions import TriggersRefused
 from warmer.invalidation import triggers
@@ -57,6 +59,34 @@ def test_install__of_another_definition_replaces_the_function_alone_while_writer
             assert install_triggers() == ["myapp_thing"]
         assert fetch(triggers_of) == before
         assert known.relayed() == {1}
+
+
+def test_prune__lets_go_of_a_table_before_it_waits_for_the_next_one(known: Things) -> None:
+    """PostgreSQL resolves a deadlock by failing whoever notices it, which would be the writer."""
+
+    class Another(OwnModel):
+        pass
+
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'myapp_thing'::regclass"
+
+    def prune() -> list[str]:
+        try:
+            return triggers.prune("default")
+        finally:
+            connection.close()
+
+    with tables_of(Another), outsider() as other, ThreadPoolExecutor(1) as thread:
+        job("another:{id}", {Another: "id"})
+        install_triggers()
+        for name in ("another", "things"):
+            jobs.unregister(name)
+        other.execute("SET deadlock_timeout = '1ms'")
+        with other.transaction():
+            other.execute(INSERT)
+            pruned = thread.submit(prune)
+            wait_until(lambda: bool(outsiders.fetch(waiting)) or pruned.done(), what="it waits for the things")
+            other.execute("INSERT INTO myapp_another DEFAULT VALUES")
+        assert pruned.result() == ["myapp_another", "myapp_thing"]
 
 
 def forget_definition(comment: str = "NULL") -> None:

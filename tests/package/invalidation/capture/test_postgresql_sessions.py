@@ -208,6 +208,17 @@ def test_relay__has_nothing_to_do_when_a_database_turns_read_only(monkeypatch: p
         execute("RESET default_transaction_read_only")
 
 
+def test_role__that_may_only_read_some_tables_is_no_problem_of_the_checks(known: Things) -> None:
+    """It sees neither our rows nor which migrations were applied."""
+    execute("SET ROLE pg_monitor")
+    records.forget_tables()
+    try:
+        assert triggers.unrecorded() == []
+    finally:
+        execute("RESET ROLE")
+        records.forget_tables()
+
+
 # -- connections ----------------------------------------------------------------------------------------
 def test_connection__that_is_lost_in_a_transaction_leaves_nothing_to_the_next(known: Things) -> None:
     with pytest.raises(Exception, match=r"terminating|closed"), transaction.atomic():
