@@ -8,7 +8,7 @@ have waited in vain for a load of another reader share one as well, but wait for
 
 import os
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -36,8 +36,10 @@ class _Load(Future[Any]):
 
     def wait(self) -> bool:
         """Return whether it ended within `WARMER_READ_WAIT`; a hanging load must not block all readers."""
-        wait([self], timeout=conf.READ_WAIT.total_seconds())
-        return self.done() and not self.cancelled()
+        with suppress(CancelledError, TimeoutError):
+            self.exception(timeout=conf.READ_WAIT.total_seconds())
+            return True
+        return False
 
     def copy(self, instead: Callable[[], T]) -> T:
         """Return a copy of the result, or raise the error; if there is no copy, what `instead` returns."""

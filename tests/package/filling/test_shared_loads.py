@@ -121,10 +121,13 @@ def test_error__reaches_those_who_waited_for_this_load_only() -> None:
     assert not shared_loads._running
 
 
-def test_interrupt__of_who_loads_is_no_error_of_the_others(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt__of_who_loads_is_no_error_of_the_others(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
     class Timeout(BaseException):
         """As gevent raises it in one greenlet."""
 
+    settings.WARMER_READ_WAIT = timedelta(minutes=1)  # they do not wait for a load that has ended
     waiting, wait = [], _Load.wait
     monkeypatch.setattr(_Load, "wait", lambda load: waiting.append(load) or wait(load))
     loader.start()
