@@ -180,6 +180,7 @@ def test_entries__skip_what_an_operator_made_unreadable(spec: JobSpec) -> None:
         ("50 0,23 * * 1", timedelta(hours=23)),
         ("0 0 1 * *", timedelta(days=28)),
         ("0 0 29 2 *", timedelta(days=1461)),
+        ("0 0 29 2 mon", timedelta(days=1830)),  # every 28 years: at least five
     ],
 )
 def test_shortest_gap__of_a_crontab(text: str, gap: timedelta) -> None:
