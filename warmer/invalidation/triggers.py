@@ -165,8 +165,9 @@ def _without(using: str, drop: Sequence[str], wanted: Comparison) -> Iterator[st
     """
     yield from drop
     compared = _compare(using)
-    for table in _captured(wanted) - _captured(compared):
-        yield from _steps(using, {table: compared[table]})[table]
+    lost = _captured(wanted) - _captured(compared)
+    steps = _steps(using, {table: each for table, each in compared.items() if table in lost})
+    yield from chain.from_iterable(steps.values())
 
 
 def remove(using: str) -> list[str]:
