@@ -168,6 +168,12 @@ def test_entries__skip_what_an_operator_made_unreadable(spec: JobSpec) -> None:
     schedule.sync()
 
 
+def test_tables_exist__only_on_the_database_that_beat_uses() -> None:
+    assert schedule.tables_exist()
+    assert schedule.tables_exist("default")
+    assert not schedule.tables_exist("other")  # whose migration must not query beat's database
+
+
 @pytest.mark.parametrize(
     ("text", "gap"),
     [
