@@ -95,7 +95,7 @@ def open_servers(alias: str) -> list[Server]:
     """Return the Redis servers of a cache, to inspect them: each primary of a cluster; none for other caches.
 
     Raises:
-        StoreUnavailable: no node of a cluster answers.
+        StoreUnavailable: no node of a cluster answers, or the one that was asked for the others does not.
         InvalidCacheBackendError: the cache's backend cannot be imported.
     """
     codec = codec_at(alias)
@@ -105,7 +105,7 @@ def open_servers(alias: str) -> list[Server]:
         return [Server(codec.connect())]
     try:
         return [Server(each, is_node=True) for each in codec.connect().primaries()]
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError) as error:
         raise StoreUnavailable(f"The cache {alias!r} does not answer: {describe(error)}") from error
 
 

@@ -8,6 +8,8 @@ from redis.exceptions import DataError, SlotNotCoveredError
 
 from embedded.redis_server import RedisCluster
 from tests.support.clusters import cluster_caches
+from warmer.exceptions import StoreUnavailable
+from warmer.stores import open_servers
 
 
 @pytest.fixture
@@ -58,3 +60,13 @@ def test_node__that_another_thread_forgets_during_a_call(client: Any, monkeypatc
     monkeypatch.setattr(manager, "get_node_from_slot", find_and_forget)
     assert client.mget(["thing:1"]) == [None]
     assert len(client.get_primaries()) == 2
+
+
+def test_servers__of_a_cluster_whose_node_hangs(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RedisCluster() as cluster:
+        settings.CACHES = cluster_caches(cluster)
+        settings.CACHES["default"]["LOCATION"] += "?socket_timeout=0.2"
+        client, by_port = cache.client.get_client(), {node.port: node for node in cluster.nodes}
+        monkeypatch.setattr(client, "refresh", lambda: by_port[client.get_default_node().port].pause())
+        with pytest.raises(StoreUnavailable, match="The cache 'default' does not answer: TimeoutError"):
+            open_servers("default")
