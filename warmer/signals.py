@@ -8,7 +8,8 @@ run_finished = Signal()
 keys_invalidated = Signal()
 """Keys were invalidated. Sender: the job's spec.
 
-Arguments: `keys` (None: all keys of the job), `lag` (the time since the change was committed).
+Arguments: `keys` (of a single job: its key; None: all keys of a job by `@warm_many`), `lag` (the time since
+the change was committed).
 """
 
 pending_wanted = Signal()
