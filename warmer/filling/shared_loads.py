@@ -109,11 +109,12 @@ def load_at_once(key: Hashable, load: Callable[[], T], *, since: float) -> T:
 def _run(key: Hashable, mine: _Load, load: Callable[[], T]) -> T:
     try:
         result = load()
-        mine.set_result(result)
-        return result
     except Exception as error:
         mine.set_exception(error)
         raise
+    else:
+        mine.set_result(result)
+        return result
     finally:
         mine.cancel()  # does nothing if it ended
         with _lock:

@@ -143,6 +143,20 @@ def test_interrupt__of_who_loads_is_no_error_of_the_others(
         interrupted.result(30)
 
 
+def test_time_limit__as_the_load_ends_is_the_error_of_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(load: _Load, result: str) -> None:
+        Future.set_result(load, result)
+        raise TimeIsUp
+
+    class TimeIsUp(Exception):
+        """As Celery's soft time limit raises it between any two steps."""
+
+    monkeypatch.setattr(_Load, "set_result", interrupted)
+    with pytest.raises(TimeIsUp):
+        load_shared("key", lambda: "value")
+    assert not shared_loads._running
+
+
 def test_value_that_cannot_be_copied__is_loaded_once_for_each(loader: Loader) -> None:
     loader.row = [memoryview(b"value")]
     loader.may_end.release(100)
