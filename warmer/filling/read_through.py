@@ -53,8 +53,8 @@ T = TypeVar("T")
 
 # Until when a job is hot: it changes faster than it can be loaded, or its values are not stored.
 _hot: dict[JobSpec, float] = {}
-# When a problem may be logged again, by the job and the text.
-_logs_again: dict[tuple[JobSpec, str], float] = {}
+# When a problem may be logged again, by the job, the level and the text.
+_logs_again: dict[tuple[JobSpec, int, str], float] = {}
 _UNKNOWN = object()  # what the cache has if it was not asked, or did not answer
 
 
@@ -112,8 +112,8 @@ def _log_unavailable(spec: JobSpec, error: StoreUnavailable) -> None:
 def _log(spec: JobSpec, level: int, text: str, *args: object) -> None:
     """Log a problem of a job, at most once in `LOG_SECONDS`: if the cache is full, each miss has it."""
     now = monotonic()
-    if now >= _logs_again.get((spec, text), 0.0):
-        _logs_again[spec, text] = now + LOG_SECONDS
+    if now >= _logs_again.get((spec, level, text), 0.0):
+        _logs_again[spec, level, text] = now + LOG_SECONDS
         logger.log(level, text, spec.name, *args)
 
 

@@ -112,6 +112,20 @@ def test_get__cache_down_loads_from_the_database_and_is_logged_once(
     assert all(each.exc_info is None for each in caplog.records)
 
 
+def test_get__error_after_an_outage_is_logged_at_once(
+    job: Any, redis_server: RedisServer, redis_client: Redis, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST_WAIT_SECONDS", 0.0)
+    redis_server.stop()
+    assert job.get(1) == "value 1"  # logged by the breaker
+    redis_server.start()
+    redis_client.execute_command("ACL SETUSER", "default", "-mget")
+    assert job.get(1) == "value 1"
+    problems = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert problems[-1].startswith("Reading read from the database: ")
+    assert "mget" in problems[-1]
+
+
 def test_get__full_cache_is_logged_once(
     job: Any, loader: Loader, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
