@@ -77,7 +77,7 @@ class Batches(Iterator[Batch]):
         with QueryCount() as count:
             try:
                 batch = next(self._stream)
-                if count.queries and any(each.vendor == "sqlite" for each in connections.all()):
+                if count.any_on_sqlite:
                     # An open query hides new rows from other reads on its connection, even outside of
                     # transactions, so a loader could read values older than its token.
                     self._source = read_out(self._source)
@@ -240,6 +240,7 @@ class QueryCount(ExitStack):
     """A context that counts the queries of this thread, on any database; it may be entered again."""
 
     queries = 0
+    any_on_sqlite = False
 
     def __enter__(self) -> Self:
         for connection in connections.all():
@@ -248,4 +249,5 @@ class QueryCount(ExitStack):
 
     def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         self.queries += 1
+        self.any_on_sqlite = self.any_on_sqlite or context["connection"].vendor == "sqlite"
         return execute(sql, params, many, context)

@@ -4,7 +4,7 @@ import itertools
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import MagicMock, Mock, patch
 from uuid import UUID
 
 import pytest
@@ -44,6 +44,23 @@ def test_batches__find_ids_only_as_they_are_needed() -> None:
     batches = Batches(make_spec(ids=lambda: endless, batch_size=10))
     assert list(next(batches).values()) == list(range(1, 11))
     assert next(endless) == 11
+
+
+@pytest.mark.django_db
+def test_batches__find_ids_only_as_they_are_needed_beside_a_sqlite_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = iter(range(100))
+
+    def declared() -> Iterator[int]:
+        for id in ids:
+            CustomUser.objects.exists()
+            yield id
+
+    monkeypatch.setattr(connection, "vendor", "postgresql")
+    databases = [connection, MagicMock(vendor="sqlite")]
+    monkeypatch.setattr(loading, "connections", Mock(all=lambda: databases))
+    batches = Batches(make_spec(ids=declared, batch_size=10))
+    assert list(next(batches).values()) == list(range(10))
+    assert next(ids) == 10
 
 
 def test_batches__set_aside_what_cannot_be_an_id() -> None:
