@@ -8,7 +8,7 @@ have waited in vain for a load of another reader share one as well, but wait for
 
 import os
 from collections.abc import Callable, Hashable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -36,10 +36,9 @@ class _Load(Future[Any]):
 
     def wait(self) -> bool:
         """Return whether it ended within `WARMER_READ_WAIT`; a hanging load must not block all readers."""
-        with suppress(CancelledError, TimeoutError):
-            self.exception(timeout=conf.READ_WAIT.total_seconds())
-            return True
-        return False
+        # Not `self.exception(timeout)`, whose TimeoutError could also be one that interrupts this reader.
+        wait([self], timeout=conf.READ_WAIT.total_seconds())
+        return self.done() and not self.cancelled()
 
     def copy(self, instead: Callable[[], T]) -> T:
         """Return a copy of the result, or raise the error; if there is no copy, what `instead` returns."""
@@ -116,7 +115,8 @@ def _run(key: Hashable, mine: _Load, load: Callable[[], T]) -> T:
         mine.set_result(result)
         return result
     finally:
-        mine.cancel()  # does nothing if it ended
+        if mine.cancel():  # it has not ended
+            mine.set_running_or_notify_cancel()  # wakes those who wait
         with _lock:
             # If another load is waiting for this one, it takes the place.
             if _running.get(key) is mine and key not in _next:

@@ -1,5 +1,6 @@
 """While the cache is away, the readers of a process share loads, and none gets an older value than it may."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -141,6 +142,26 @@ def test_interrupt__of_who_loads_is_no_error_of_the_others(
     assert [each.result(30) for each in others] == [["new"]] * 3
     with pytest.raises(Timeout):
         interrupted.result(30)
+
+
+def test_time_limit__of_a_reader_that_waits_is_raised(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, wait = threading.Event(), _Load.wait
+    monkeypatch.setattr(_Load, "wait", lambda load: waiting.set() or wait(load))
+
+    def interrupt() -> None:
+        assert waiting.wait(30)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+    handler = signal.signal(signal.SIGALRM, Mock(side_effect=TimeoutError("of the reader")))
+    try:
+        loader.start()
+        loader.expect(1)
+        loader.pool.submit(interrupt)
+        with pytest.raises(TimeoutError, match="of the reader"):
+            load_shared("key", loader)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        loader.may_end.release(2)
 
 
 def test_time_limit__as_the_load_ends_is_the_error_of_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
