@@ -12,7 +12,7 @@ from collections.abc import Callable
 NAMES = ("token_taken", "loaded", "written", "committed", "invalidated")
 
 hooks: dict[str, Callable[[str], object]] = {}
-"""The functions to call at each point. Empty except in tests: check that before calling `reach`."""
+"""The functions to call at each point. Empty except in tests."""
 
 
 def reach(point: str, job: str) -> None:

@@ -25,10 +25,10 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Any, ParamSpec, TypeVar
 
-from warmer import failpoints
 from warmer.conf import conf
 from warmer.declarations.spec import JobSpec
 from warmer.exceptions import StoreUnavailable, log_level
+from warmer.failpoints import reach
 from warmer.filling import loading, read_counters
 from warmer.filling.shared_loads import load_at_once, load_without_cache
 from warmer.humanize import counted
@@ -45,7 +45,6 @@ FIRST_PAUSE_SECONDS = 0.004
 PAUSE_GROWTH = 1.5
 LONGEST_PAUSE_SECONDS = 0.1
 MOST_OVERTAKEN = 2
-
 LOG_SECONDS = 10.0  # while a job's reads have a problem, it is logged once in this time
 
 P = ParamSpec("P")
@@ -158,11 +157,9 @@ class _Reader:
     def _load(self, claim: Claim) -> None:
         ended = False
         try:
-            if failpoints.hooks:
-                failpoints.reach("token_taken", self.spec.name)
+            reach("token_taken", self.spec.name)
             loaded = loading.load(self.spec, {key: self.left[key] for key in claim.mine})
-            if failpoints.hooks:
-                failpoints.reach("loaded", self.spec.name)
+            reach("loaded", self.spec.name)
             ended = self._write(claim, loaded)
         finally:
             if not ended:
@@ -176,8 +173,7 @@ class _Reader:
         written = self._ask(self.spec.store.write, claim.token, loaded.values, loaded.absent, claim)
         if written is None:
             return False
-        if failpoints.hooks:
-            failpoints.reach("written", self.spec.name)
+        reach("written", self.spec.name)
         outcomes = Counter[str](written.outcomes.values())
         read_counters.count(self.spec, outcomes)
         if Outcome.FAILED in outcomes or (Outcome.SUPERSEDED in outcomes and self._is_hot()):

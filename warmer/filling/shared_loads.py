@@ -37,8 +37,7 @@ class _Load(Future[Any]):
     def wait(self) -> bool:
         """Return whether it ended within `WARMER_READ_WAIT`; a hanging load must not block all readers."""
         # Not `self.exception(timeout)`, whose TimeoutError could also be one that interrupts this reader.
-        wait([self], timeout=conf.READ_WAIT.total_seconds())
-        return self.done() and not self.cancelled()
+        return bool(wait([self], timeout=conf.READ_WAIT.total_seconds()).done) and not self.cancelled()
 
     def copy(self, instead: Callable[[], T]) -> T:
         """Return a copy of the result, or raise the error; if there is no copy, what `instead` returns."""
