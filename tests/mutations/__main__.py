@@ -26,7 +26,7 @@ EVERYTHING = ("tests", "--ignore=tests/system", "--ignore=tests/mutations")
 
 @dataclass(frozen=True, kw_only=True)
 class Mutation:
-    """One fault: a text that its file has exactly once, and what stands there instead."""
+    """One fault: a string that occurs exactly once in its file, and its replacement."""
 
     name: str
     fault: str

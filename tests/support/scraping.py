@@ -12,7 +12,7 @@ class Scraped:
         self.samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float | None:
-        """Return a value, by its name without `warmer_`, of the job `things` unless given; None when there is none."""
+        """Return the value of the metric `warmer_NAME`, by default of the job `things`, or None."""
         wanted = {"job": "things"} | labels
         found = [s.value for s in self.samples if s.name == f"warmer_{name}" and s.labels in (wanted, labels)]
         assert len(found) <= 1

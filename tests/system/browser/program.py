@@ -32,7 +32,7 @@ class BrowserNotFound(Exception):
 
 
 def find_browser() -> Path | None:
-    """Return the browser that `WARMER_TEST_BROWSER` names, or an installed one; None when there is none."""
+    """Return the browser in `WARMER_TEST_BROWSER`, or else an installed one, or None."""
     if given := os.environ.get(VARIABLE, ""):
         if path := shutil.which(given):
             return Path(path)
